@@ -1,0 +1,1 @@
+//! Good events: partition, batch, Parquet.

@@ -1,0 +1,1 @@
+//! RabbitMQ in and back in, and an in-memory twin of it.

@@ -1,0 +1,259 @@
+//! The checked configuration: every value is in range, every reference resolves, units are types.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::value::Pointer;
+
+/// A whole configuration, ready to run.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The file it was read from; relative paths in it are relative to its directory.
+    pub file: PathBuf,
+    /// What this process is called in object names and records: `[A-Za-z0-9_]+`.
+    pub instance: String,
+    pub rabbitmq: RabbitMq,
+    pub store: Store,
+    pub http: Http,
+    pub log: Log,
+    pub run: Run,
+    pub pipelines: Vec<Pipeline>,
+}
+
+impl Config {
+    pub fn pipeline(&self, name: &str) -> Option<&Pipeline> {
+        self.pipelines.iter().find(|pipeline| pipeline.name == name)
+    }
+}
+
+/// A value that is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The value itself, for the one place that needs it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[secret]")
+    }
+}
+
+/// How to reach RabbitMQ.
+#[derive(Clone, Debug)]
+pub struct RabbitMq {
+    /// `amqp://` or `amqps://` URIs, tried in turn; they hold passwords.
+    pub uris: Vec<Secret>,
+    /// PEM of the authorities to trust beside the system's.
+    pub ca: Option<PathBuf>,
+    /// PEM of our certificate chain and PKCS#8 key, for brokers that ask for one.
+    pub cert: Option<PathBuf>,
+    pub key: Option<PathBuf>,
+    pub heartbeat: Duration,
+    pub connect_timeout: Duration,
+    /// Bounds of the back-off between attempts to connect; each wait is drawn at random below the current bound.
+    pub reconnect_min: Duration,
+    pub reconnect_max: Duration,
+}
+
+/// Where objects go.
+#[derive(Clone, Debug)]
+pub struct Store {
+    pub place: StorePlace,
+    /// Longest wait for one request, body included.
+    pub request_timeout: Duration,
+    pub connect_timeout: Duration,
+    /// Attempts after the first for one request that failed in a way that may pass, and the time within which they start.
+    pub retries_max: usize,
+    pub retry_timeout: Duration,
+    /// Objects of one flush written at the same time.
+    pub put_concurrency: usize,
+    /// PEM of an authority to trust beside the system's.
+    pub ca: Option<PathBuf>,
+    pub allow_http: bool,
+}
+
+/// Which store, with what only that kind needs. Prefixes have no leading or trailing slash.
+#[derive(Clone, Debug)]
+pub enum StorePlace {
+    File { root: PathBuf },
+    S3(S3),
+    Gcs(Gcs),
+    Azure(Azure),
+}
+
+/// Absent credentials come from the usual places: environment, profile, web identity, instance.
+#[derive(Clone, Debug)]
+pub struct S3 {
+    pub bucket: String,
+    pub prefix: String,
+    pub endpoint: Option<String>,
+    pub region: Option<String>,
+    pub access_key_id: Option<Secret>,
+    pub secret_access_key: Option<Secret>,
+    pub session_token: Option<Secret>,
+    /// Profile of the shared credentials file.
+    pub profile: Option<String>,
+    pub path_style: bool,
+    pub encryption: S3Encryption,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum S3Encryption {
+    /// Whatever the bucket's default is.
+    Default,
+    /// SSE-S3.
+    S3,
+    /// SSE-KMS, with the key's id or ARN, or the account's default key.
+    Kms { key: Option<String>, bucket_key: bool },
+}
+
+#[derive(Clone, Debug)]
+pub struct Gcs {
+    pub bucket: String,
+    pub prefix: String,
+    pub endpoint: Option<String>,
+    /// A service account's JSON key file; absent: application default credentials.
+    pub service_account: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Azure {
+    pub account: Option<String>,
+    pub container: String,
+    pub prefix: String,
+    pub endpoint: Option<String>,
+    pub access_key: Option<Secret>,
+    pub sas_token: Option<Secret>,
+    /// Talk to a local Azurite.
+    pub emulator: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct Http {
+    /// `None`: no HTTP at all.
+    pub listen: Option<std::net::SocketAddr>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Log {
+    pub format: LogFormat,
+    /// A filter as `tracing` reads it, such as `info` or `info,parqueduct::broker=debug`.
+    pub level: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// The process as a whole.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// Time from SIGTERM within which everything held is flushed or given back.
+    pub drain_timeout: Duration,
+    /// How long an intent of an owner that cannot be seen is left alone before it is aborted.
+    pub flush_grace: Duration,
+    /// `/readyz` fails when the oldest unacked delivery is older than this.
+    pub unacked_age_max: Duration,
+}
+
+/// One configured flow.
+#[derive(Clone, Debug)]
+pub struct Pipeline {
+    /// `[a-z0-9_-]+`: a directory name and a metric label.
+    pub name: String,
+    pub queue: String,
+    /// `Some`: declare the queue (and bind it) before consuming; for demos and tests.
+    pub declare: Option<Declare>,
+    pub format: Format,
+    pub schema: PathBuf,
+    /// Own key, else from `name.vN.json`, else the file stem and 1.
+    pub schema_name: String,
+    pub schema_version: u32,
+    /// `None`: the `message_id` property.
+    pub event_id: Option<Pointer>,
+    /// `None`: the `timestamp` property, else the arrival.
+    pub event_time: Option<Pointer>,
+    pub event_time_format: TimeFormat,
+    /// Events later than now by more than this are dead letters.
+    pub event_time_ahead_max: Duration,
+    /// Events earlier than now by more than this are dead letters; `None`: no bound.
+    pub event_time_behind_max: Option<Duration>,
+    pub partition_by: Vec<PartitionKey>,
+    /// A shard's window of unacked deliveries, 1 to 65,535.
+    pub prefetch: u16,
+    pub shards: u16,
+    pub flush: Flush,
+    pub keep_raw: bool,
+    /// Larger bodies are dead letters.
+    pub body_bytes_max: usize,
+    /// Deeper documents are dead letters.
+    pub depth_max: usize,
+    /// Issues recorded of one event; more are counted but not kept.
+    pub issues_max: usize,
+    /// Partitions a shard holds open at once; one more flushes.
+    pub open_partitions_max: usize,
+    /// zstd level of the Parquet files, 1 to 22.
+    pub compression_level: i32,
+}
+
+/// How to make the queue, when asked to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Declare {
+    pub queue_type: QueueType,
+    /// Exchange and routing key to bind it to.
+    pub bind: Vec<(String, String)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueueType {
+    Classic,
+    Quorum,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    Json,
+}
+
+/// How the event's time is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeFormat {
+    /// A string such as `2013-01-01T10:15:00Z`; an offset is asked for.
+    Rfc3339,
+    UnixSeconds,
+    UnixMillis,
+    UnixMicros,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PartitionKey {
+    /// `date=YYYY-MM-DD` of the event's time in UTC.
+    Date,
+    /// `hour=H`, without a leading zero.
+    Hour,
+    /// `name=value` of a field of the event; `name` is the pointer's last segment.
+    Field { name: String, pointer: Pointer },
+}
+
+/// When a shard closes its batches; the first that is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flush {
+    /// Deliveries held, good and bad; at most 70 % of the prefetch window.
+    pub rows: usize,
+    /// Bytes of message bodies held.
+    pub bytes: usize,
+    /// Age of the oldest delivery held.
+    pub age: Duration,
+}

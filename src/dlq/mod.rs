@@ -1,0 +1,1 @@
+//! Bad events: records, fingerprints, groups.

@@ -1,0 +1,96 @@
+//! A message as the broker handed it over, and nothing that was made of it.
+
+use chrono::{DateTime, Utc};
+
+/// One message, exactly as it came: what a dead letter keeps and a replay sends.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Message {
+    /// The body as received, untouched.
+    pub body: Vec<u8>,
+    /// Empty for the default exchange.
+    pub exchange: String,
+    pub routing_key: String,
+    /// The broker may have delivered it before.
+    pub redelivered: bool,
+    pub properties: Properties,
+}
+
+/// The AMQP 0-9-1 basic properties (specification 1.8.3), with what was absent kept apart from what was empty.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Properties {
+    pub content_type: Option<String>,
+    pub content_encoding: Option<String>,
+    /// Typed headers, in the order the client library gives them (by name); `None` when the message has none.
+    pub headers: Option<Vec<(String, HeaderValue)>>,
+    /// 1 transient, 2 persistent; other values are kept as they came.
+    pub delivery_mode: Option<u8>,
+    pub priority: Option<u8>,
+    pub correlation_id: Option<String>,
+    pub reply_to: Option<String>,
+    pub expiration: Option<String>,
+    pub message_id: Option<String>,
+    /// Seconds since 1970 by the specification; kept as it came.
+    pub timestamp: Option<u64>,
+    pub kind: Option<String>,
+    pub user_id: Option<String>,
+    pub app_id: Option<String>,
+    pub cluster_id: Option<String>,
+}
+
+/// A typed AMQP header value; the letters are RabbitMQ's field-table type tags
+/// (<https://www.rabbitmq.com/amqp-0-9-1-errata>, section 3).
+#[derive(Clone, Debug, PartialEq)]
+pub enum HeaderValue {
+    /// `t`
+    Bool(bool),
+    /// `b`
+    I8(i8),
+    /// `B`
+    U8(u8),
+    /// `s`
+    I16(i16),
+    /// `u`
+    U16(u16),
+    /// `I`
+    I32(i32),
+    /// `i`
+    U32(u32),
+    /// `l`
+    I64(i64),
+    /// `f`
+    F32(f32),
+    /// `d`
+    F64(f64),
+    /// `D`: `value` divided by ten to the power of `scale`.
+    Decimal { scale: u8, value: u32 },
+    /// `S`: bytes that are UTF-8 by custom, not by rule.
+    Text(Vec<u8>),
+    /// `T`: seconds since 1970.
+    Timestamp(u64),
+    /// `A`
+    Array(Vec<HeaderValue>),
+    /// `F`
+    Table(Vec<(String, HeaderValue)>),
+    /// `x`
+    Bytes(Vec<u8>),
+    /// `V`
+    Void,
+}
+
+/// A message with its place on its channel.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Delivery {
+    /// The channel's delivery tag; for a file the 1-based number of the line.
+    pub tag: u64,
+    /// When it reached us.
+    pub received_at: DateTime<Utc>,
+    pub message: Message,
+}
+
+impl Delivery {
+    /// Bytes of memory it holds, near enough to bound a window by.
+    pub fn size(&self) -> usize {
+        const FIXED: usize = std::mem::size_of::<Delivery>();
+        FIXED + self.message.body.len() + self.message.exchange.len() + self.message.routing_key.len()
+    }
+}

@@ -1,0 +1,1 @@
+//! Flow 1: broker to archive or dead letters, then settle.

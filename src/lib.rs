@@ -1,0 +1,23 @@
+//! Parqueduct carries events from RabbitMQ into partitioned Parquet on object storage. The modules, in the order data
+//! flows; a module may use those of its own line and above, the parts in the middle never each other.
+
+// The words all parts share.
+pub mod event; // a message as it came
+pub mod receipt; // the duty to settle it, and the ledger
+pub mod rejection; // why an event is not archived
+pub mod value; // a decoded event: a tape of nodes
+
+pub mod config; // what to run, checked
+
+// The parts.
+pub mod archive; // good events: partition, batch, Parquet
+pub mod broker; // RabbitMQ, and an in-memory twin
+pub mod decode; // bytes -> value
+pub mod dlq; // bad events: record, fingerprint, groups
+pub mod schema; // value -> event or why not; schema -> columns
+pub mod store; // object stores; intents and outcomes of flushes
+
+// The flows, and the rim.
+pub mod cli;
+pub mod http; // metrics and health
+pub mod ingest; // FLOW 1: broker -> decode -> validate -> archive | dlq -> settle

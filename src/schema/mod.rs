@@ -1,0 +1,1 @@
+//! Values to events or why not, pure.

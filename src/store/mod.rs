@@ -1,0 +1,1 @@
+//! Object stores, and the intents and outcomes of flushes.
