@@ -3,9 +3,10 @@
 
 // The words all parts share.
 pub mod event; // a message as it came
+pub mod metrics;
 pub mod receipt; // the duty to settle it, and the ledger
 pub mod rejection; // why an event is not archived
-pub mod value; // a decoded event: a tape of nodes
+pub mod value; // a decoded event: a tape of nodes // what is counted, in one table
 
 pub mod config; // what to run, checked
 

@@ -344,28 +344,21 @@ mod tests {
     use super::*;
 
     fn tape() -> Tape<'static> {
-        // {"a":[1,2.50],"b":{"c":"x\"y"},"d":null}
         let source = br#"{"a":[1,2.50],"b":{"c":"x\"y"},"d":null}"#;
-        Tape::new(
-            vec![
-                Node::Object { members: 3, end: 10 },
-                Node::Str("a"),
-                Node::Array { elements: 2, end: 5 },
-                Node::I64(1),
-                Node::F64 { value: 2.5, at: 8, len: 4 },
-                Node::Str("b"),
-                Node::Object { members: 1, end: 9 },
-                Node::Str("c"),
-                Node::Str("x\"y"),
-                Node::Str("d"),
-            ]
-            .into_iter()
-            .chain([Node::Null])
-            .enumerate()
-            .map(|(index, node)| if index == 0 { Node::Object { members: 3, end: 11 } } else { node })
-            .collect(),
-            source,
-        )
+        let nodes = vec![
+            Node::Object { members: 3, end: 11 },
+            Node::Str("a"),
+            Node::Array { elements: 2, end: 5 },
+            Node::I64(1),
+            Node::F64 { value: 2.5, at: 8, len: 4 },
+            Node::Str("b"),
+            Node::Object { members: 1, end: 9 },
+            Node::Str("c"),
+            Node::Str("x\"y"),
+            Node::Str("d"),
+            Node::Null,
+        ];
+        Tape::new(nodes, source)
     }
 
     #[test]
