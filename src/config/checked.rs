@@ -72,7 +72,8 @@ pub struct Store {
     /// Longest wait for one request, body included.
     pub request_timeout: Duration,
     pub connect_timeout: Duration,
-    /// Attempts after the first for one request that failed in a way that may pass, and the time within which they start.
+    /// Attempts after the first for one request that failed in a way that may pass, and the time within which they
+    /// start.
     pub retries_max: usize,
     pub retry_timeout: Duration,
     /// Objects of one flush written at the same time.

@@ -1,0 +1,172 @@
+//! Raw sections -> checked ones: what no single key can know. Each function notes all it finds, and gives nothing
+//! when a value it needs was refused.
+
+mod pipelines;
+mod rabbitmq;
+mod store;
+
+use std::net::SocketAddr;
+
+use super::checked::{Config, Http, Log, Run};
+use super::raw;
+use super::read::{Given, Reader, unreadable_mend};
+use super::text::{FilePath, Text};
+
+/// The whole configuration; `None` when anything was refused.
+pub(super) fn config(root: &raw::Root, reader: &mut Reader<'_>, file: &std::path::Path) -> Option<Config> {
+    let run = root.run.as_ref().map(|run| &run.value);
+    let instance = run.and_then(|run| instance(run, reader));
+    let rabbitmq = root.rabbitmq.as_ref().and_then(|section| rabbitmq::check(&section.value, reader));
+    let store = root.store.as_ref().and_then(|section| store::check(&section.value, reader));
+    let http = root.http.as_ref().and_then(|section| http(&section.value, reader));
+    let log = root.log.as_ref().and_then(|section| log(&section.value, reader));
+    let pipelines = root.pipeline.as_ref().and_then(|given| pipelines::check(given, reader));
+    relations(root, reader);
+    Some(Config {
+        file: file.to_owned(),
+        instance: instance?,
+        rabbitmq: rabbitmq?,
+        store: store?,
+        http: http?,
+        log: log?,
+        run: Run {
+            drain_timeout: run?.drain_timeout.as_ref()?.value,
+            flush_grace: run?.flush_grace.as_ref()?.value,
+            unacked_age_max: run?.unacked_age_max.as_ref()?.value,
+        },
+        pipelines: pipelines?,
+    })
+}
+
+/// The name in the file, else the host's with `_` for what a name cannot hold.
+fn instance(run: &raw::Run, reader: &mut Reader<'_>) -> Option<String> {
+    let allowed = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+    if let Some(given) = &run.instance {
+        let name = &given.value;
+        if !name.value.chars().all(allowed) {
+            let problem = format!("{name} holds more than letters, digits and _");
+            reader.notes.error(&given.place, problem, "choose a name such as \"archiver_1\"");
+            return None;
+        }
+        return Some(name.value.clone());
+    }
+    let host = reader.surroundings.hostname.unwrap_or_default();
+    let name: String = host.chars().map(|letter| if allowed(letter) { letter } else { '_' }).collect();
+    if !name.contains(|letter: char| letter.is_ascii_alphanumeric()) {
+        let place = run.place.missing("instance");
+        reader.notes.error(&place, "is not set, and the host has no name to take", "add instance = \"archiver_1\"");
+        return None;
+    }
+    Some(name)
+}
+
+fn http(http: &raw::Http, reader: &mut Reader<'_>) -> Option<Http> {
+    let listen = http.listen.as_ref()?;
+    if listen.value.value == "off" {
+        return Some(Http { listen: None });
+    }
+    let Ok(address) = listen.value.value.parse::<SocketAddr>() else {
+        let problem = format!("{} is not an address and a port", listen.value);
+        reader.notes.error(&listen.place, problem, "write \"127.0.0.1:9410\", \"[::1]:9410\" or \"off\"");
+        return None;
+    };
+    if !address.ip().is_loopback() {
+        let problem = format!(
+            "{} can be reached from other machines, and this version has no access tokens to keep strangers out",
+            listen.value
+        );
+        let mend = "listen on \"127.0.0.1:9410\" and let a proxy beside it give access";
+        reader.notes.error(&listen.place, problem, mend);
+        return None;
+    }
+    Some(Http { listen: Some(address) })
+}
+
+fn log(log: &raw::Log, reader: &mut Reader<'_>) -> Option<Log> {
+    let level = log.level.as_ref()?;
+    // The parser takes a mistyped level for a module's name, and then logs nothing else.
+    let mistyped = |part: &str| {
+        let part = part.trim().to_ascii_lowercase();
+        !part.contains(['=', '[']) && !["off", "error", "warn", "info", "debug", "trace"].contains(&part.as_str())
+    };
+    let filter = &level.value.value;
+    if filter.split(',').any(mistyped) || tracing_subscriber::EnvFilter::builder().parse(filter).is_err() {
+        let problem = format!("{} is not a log filter", level.value);
+        let mend = "write error, warn, info, debug or trace, or such as \"info,parqueduct::broker=debug\"";
+        reader.notes.error(&level.place, problem, mend);
+        return None;
+    }
+    Some(Log { format: log.format.as_ref()?.value, level: level.value.value.clone() })
+}
+
+/// What holds between sections.
+fn relations(root: &raw::Root, reader: &mut Reader<'_>) {
+    let (Some(run), Some(store)) = (&root.run, &root.store) else { return };
+    if let (Some(grace), Some(request), Some(retry)) =
+        (&run.value.flush_grace, &store.value.request_timeout, &store.value.retry_timeout)
+    {
+        let needed = request.value + retry.value;
+        if grace.value < needed {
+            let shown = super::units::show_duration;
+            let problem = format!(
+                "{} is less than store.retry_timeout and store.request_timeout together, {}, so others may undo a \
+                 flush that is still being written",
+                shown(grace.value),
+                shown(needed)
+            );
+            reader.notes.warning(&grace.place, problem, format!("set it to \"{}\" or more", shown(needed)));
+        }
+    }
+    let Some(age_max) = &run.value.unacked_age_max else { return };
+    let ages = root.pipeline.iter().flat_map(|given| &given.value).filter_map(|pipeline| {
+        let flush = pipeline.value.flush.as_ref()?;
+        Some(flush.value.age.as_ref()?.value)
+    });
+    if let Some(age) = ages.max().filter(|age| *age >= age_max.value) {
+        let shown = super::units::show_duration(age);
+        let problem = format!("is not more than the flush age of a pipeline, {shown}, so /readyz will often say no");
+        reader.notes.warning(&age_max.place, problem, format!("set it well above \"{shown}\""));
+    }
+}
+
+/// The path of a file that must be readable and hold `marker`, if any.
+fn readable(given: &Given<FilePath>, marker: Option<&str>, reader: &mut Reader<'_>) -> Option<std::path::PathBuf> {
+    let file = &given.value;
+    match (reader.surroundings.read)(&file.path) {
+        Err(error) => {
+            let problem = format!("the file {} cannot be read ({})", file.written, error.kind());
+            let mend = unreadable_mend(file, reader.directory);
+            reader.notes.error(&given.place, problem, mend);
+            None
+        }
+        Ok(content) => match marker {
+            Some(marker) if !content.contains(marker) => {
+                let problem = format!("the file {} holds no \"{marker}\"", file.written);
+                let mend = match marker {
+                    PRIVATE_KEY => "name a PEM file; openssl pkcs8 -topk8 -nocrypt -in KEY makes PKCS#8 of other keys",
+                    _ => "name a PEM file; openssl x509 -inform der -in CERTIFICATE makes PEM of DER",
+                };
+                reader.notes.error(&given.place, problem, mend);
+                None
+            }
+            _ => Some(file.path.clone()),
+        },
+    }
+}
+
+pub(super) const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----";
+pub(super) const PRIVATE_KEY: &str = "-----BEGIN PRIVATE KEY-----";
+
+/// An optional file: `Some(None)` when it is not named, `None` when it was refused.
+fn readable_if(
+    given: Option<&Given<FilePath>>,
+    marker: Option<&str>,
+    reader: &mut Reader<'_>,
+) -> Option<Option<std::path::PathBuf>> {
+    given.map_or(Some(None), |given| readable(given, marker, reader).map(Some))
+}
+
+/// The text of an optional key.
+fn text_of(given: Option<&Given<Text>>) -> Option<String> {
+    given.map(|given| given.value.value.clone())
+}

@@ -1,0 +1,263 @@
+//! The file as it is written: every key with its description, default and bounds. The one table behind reading, the
+//! reference and the JSON Schema; the descriptions are for the people who write the file.
+
+use std::time::Duration;
+
+use super::checked::{Format, LogFormat, QueueType, Secret, TimeFormat};
+use super::keys::{Kind, section};
+use super::read::{AnyText, Given, Raw, Size, words};
+use super::text::{FilePath, Text};
+
+words!(LogFormat: "text" => Text, "json" => Json);
+words!(QueueType: "classic" => Classic, "quorum" => Quorum);
+words!(Format: "json" => Json; later "avro", "protobuf", "msgpack");
+words!(
+    TimeFormat: "rfc3339" => Rfc3339,
+    "unix_seconds" => UnixSeconds,
+    "unix_millis" => UnixMillis,
+    "unix_micros" => UnixMicros
+);
+
+/// How S3 is asked to encrypt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Encryption {
+    S3,
+    Kms,
+}
+
+words!(Encryption: "AES256" => S3, "aws:kms" => Kms);
+
+section! {
+    /// The file as a whole.
+    Root {
+        /// How to reach RabbitMQ. Each shard of each pipeline opens one connection of its own.
+        rabbitmq: RabbitMq = default({});
+        /// The object store that takes the archive, the dead letters and what keeps them consistent.
+        store: Store = default({});
+        /// Metrics and health: /metrics, /healthz and /readyz.
+        http: Http = default({});
+        /// What the process says about itself, on standard error.
+        log: Log = default({});
+        /// The process as a whole.
+        run: Run = default({});
+        /// One flow from a queue into the archive. Repeat the section for each; a process runs all of them.
+        pipeline: Vec<Given<Pipeline>> = required([]);
+    }
+
+    /// `[rabbitmq]`
+    RabbitMq {
+        /// Where the broker is: amqp:// or amqps://, with user, password, host, port and vhost. The default vhost "/"
+        /// is written %2f, and special characters of the password are percent-encoded. The user needs permission to
+        /// read the queues, and no other. Of the query only frame_max, channel_max and auth_mechanism are accepted.
+        uri: Secret = default("amqp://guest:guest@127.0.0.1:5672/%2f");
+        /// In place of uri: the nodes of a cluster, tried in turn.
+        uris: Vec<Given<Secret>> = unset(["amqps://pq:${PASSWORD}@rabbit-1", "amqps://pq:${PASSWORD}@rabbit-2"]);
+        /// Certificates (PEM) of the authorities to trust beside the system's, for amqps.
+        ca: FilePath = unset("certs/ca.pem");
+        /// Our certificate chain (PEM), for brokers that ask for one; needs key.
+        cert: FilePath = unset("certs/client.pem");
+        /// Its private key (PEM, PKCS#8, not encrypted).
+        key: FilePath = unset("certs/client.key");
+        /// The heartbeat asked of the broker, in whole seconds; a dead connection is noticed after about twice that.
+        heartbeat: Duration = default("10s"), within "1s" to "10m";
+        /// Longest wait for a connection, handshake included.
+        connect_timeout: Duration = default("10s"), within "100ms" to "5m";
+        /// Before a lost connection is tried again there is a random wait; its upper bound starts here and doubles with
+        /// each attempt ...
+        reconnect_min: Duration = default("200ms"), within "10ms" to "1m";
+        /// ... until it is this.
+        reconnect_max: Duration = default("30s"), within "10ms" to "10m";
+    }
+
+    /// `[store]`
+    Store {
+        /// Where objects go: file:///directory, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix.
+        /// file://./directory is relative to this file. Data lands below it in data/, dead letters in dlq/, and what
+        /// keeps them consistent in meta/.
+        url: Text = required("file:///var/lib/parqueduct");
+        /// The URL of an S3-compatible store, or of a private endpoint.
+        endpoint: Text = unset("https://minio.example.org:9000"), only "s3" "gs" "az";
+        /// The bucket's region. Unset: AWS_REGION, or else us-east-1.
+        region: Text = unset("eu-central-1"), only "s3";
+        /// Accept an endpoint with http://, where everything travels in clear text, credentials too.
+        allow_http: bool = default(false), only "s3" "gs" "az";
+        /// Static credentials. Unset: the usual places, in turn: environment, web identity, container, instance.
+        access_key_id: Secret = unset("${AWS_ACCESS_KEY_ID}"), only "s3";
+        /// Belongs to access_key_id.
+        secret_access_key: Secret = unset({ file = "secrets/s3-secret-key" }), only "s3";
+        /// Belongs to access_key_id, when those credentials are temporary.
+        session_token: Secret = unset("${AWS_SESSION_TOKEN}"), only "s3";
+        /// A profile of the shared credentials file (~/.aws/credentials), in place of access_key_id.
+        profile: Text = unset("archive"), only "s3";
+        /// Address objects as endpoint/bucket/key rather than bucket.endpoint/key. Unset: true with an endpoint, else
+        /// false.
+        path_style: bool = unset(true), only "s3";
+        /// Ask for encryption at rest: with the store's own keys (SSE-S3) or those of KMS (SSE-KMS). Unset: the
+        /// bucket's default.
+        encryption: Encryption = unset("aws:kms"), only "s3";
+        /// The KMS key's id or ARN. Unset: the account's default key. Only with encryption = "aws:kms".
+        kms_key: Text = unset("arn:aws:kms:eu-central-1:111122223333:key/1234abcd"), only "s3";
+        /// Let S3 derive object keys from a bucket key, which saves most calls of KMS. Only with encryption =
+        /// "aws:kms".
+        bucket_key: bool = default(false), only "s3";
+        /// A service account's JSON key file. Unset: application default credentials.
+        service_account: FilePath = unset("secrets/service-account.json"), only "gs";
+        /// The storage account. Unset: AZURE_STORAGE_ACCOUNT_NAME.
+        account: Text = unset("eventarchive"), only "az";
+        /// The account's shared key. Unset, and no sas_token: the environment, workload or managed identity.
+        access_key: Secret = unset({ file = "secrets/azure-key" }), only "az";
+        /// A shared access signature, in place of access_key.
+        sas_token: Secret = unset("${AZURE_SAS_TOKEN}"), only "az";
+        /// Talk to Azurite, the local emulator.
+        emulator: bool = default(false), only "az";
+        /// Certificates (PEM) of the authorities to trust beside the system's.
+        ca: FilePath = unset("certs/store-ca.pem"), only "s3" "gs" "az";
+        /// Longest wait for one request, its body included: large files on a slow line need more.
+        request_timeout: Duration = default("60s"), within "100ms" to "10m";
+        /// Longest wait for a connection.
+        connect_timeout: Duration = default("5s"), within "100ms" to "5m";
+        /// Attempts after the first for a request that failed in a way that may pass. When they are used up, what is
+        /// held is kept, or goes back to its queue; nothing is lost and nothing becomes a dead letter.
+        retries_max: u64 = default(10), within 0 to 100;
+        /// The time from the first attempt within which the others start.
+        retry_timeout: Duration = default("3m"), within "0s" to "10m"
+            because "what is held must be stored long before the broker takes it back";
+        /// Objects of one flush that are written at the same time.
+        put_concurrency: u64 = default(8), within 1 to 256;
+    }
+
+    /// `[http]`
+    Http {
+        /// The address and port to serve on, or "off". This version has no access tokens, so the address must be this
+        /// machine's own: 127.0.0.1 or [::1].
+        listen: Text = default("127.0.0.1:9410");
+    }
+
+    /// `[log]`
+    Log {
+        /// For people or for machines (one JSON object a line).
+        format: LogFormat = default("text");
+        /// What is logged: error (a message was lost, or somebody must act), warn (trouble, nothing lost), info
+        /// (changes of state), debug (each flush). Single modules can differ, such as "info,parqueduct::broker=debug".
+        level: Text = default("info");
+    }
+
+    /// `[run]`
+    Run {
+        /// What this process is called in object names and records: letters, digits and _. Unset: the host's name. Two
+        /// processes on one store must not share a name: each settles what its own name left behind.
+        instance: Text = unset("archiver_1");
+        /// Time from SIGTERM within which everything held is stored, or else given back. Keep it below the time the
+        /// supervisor waits before it kills (30 s in Kubernetes, 10 s in Docker).
+        drain_timeout: Duration = default("25s"), within "100ms" to "1h";
+        /// How long an unfinished flush of an instance that cannot be seen is left alone before it is undone.
+        flush_grace: Duration = default("15m"), within "1s" to "7d";
+        /// /readyz says no when the oldest unacked delivery is older than this.
+        unacked_age_max: Duration = default("10m"), within "1s" to "7d";
+    }
+
+    /// `[[pipeline]]`
+    Pipeline {
+        /// What the pipeline is called in directories and metrics: a-z, 0-9, _ and -. Unique, and best never changed.
+        name: Text = required("flights");
+        /// The queue to consume. It must exist, unless declare = true.
+        queue: Text = required("flights");
+        /// Declare the queue, durable, before consuming; for demos and tests. The user then needs permission to
+        /// configure it.
+        declare: bool = default(false);
+        /// The type of a queue that is declared.
+        queue_type: QueueType = default("quorum");
+        /// Exchanges to bind a declared queue to, each with its routing key ("" for none). The exchanges must exist.
+        bind: Vec<Given<Bind>> = unset([{ exchange = "events", routing_key = "flights.#" }]);
+        /// What bodies are.
+        format: Format = required("json");
+        /// What events must look like: a JSON Schema, draft 2020-12 or the one its $schema names.
+        schema: FilePath = required("schemas/flight.v1.json");
+        /// The schema's name in the column _schema. Unset: `name` of a file called `name.vN.json`, else the file's name
+        /// without .json.
+        schema_name: Text = unset("flight");
+        /// The schema's major version, which is also a directory, v1. Unset: `N` of a file called `name.vN.json`, else
+        /// 1.
+        schema_version: u64 = unset(1), within 0 to 1000000;
+        /// Where the event's id is: a JSON pointer to a string or integer. Unset: the message_id property. Events
+        /// without an id are archived, but one that is delivered twice may then be there twice.
+        event_id: Text = unset("/id");
+        /// Where the event's time is: a JSON pointer. An event whose time is missing or cannot be read is then a dead
+        /// letter. Unset: the timestamp property, or else the time of arrival.
+        event_time: Text = unset("/occurred_at");
+        /// How that time is written: text such as "2013-01-01T10:15:00Z", with an offset, or a number since 1970 in the
+        /// unit named.
+        event_time_format: TimeFormat = default("rfc3339");
+        /// Events later than now by more than this are dead letters: a clock is wrong.
+        event_time_ahead_max: Duration = default("24h"), within "0s" to "3650d";
+        /// Events older than this are dead letters. Unset: the past has no bound.
+        event_time_behind_max: Duration = unset("365d"), within "0s" to "36500d";
+        /// The directories of the archive, outermost first: "date" and "hour" of the event's time in UTC, or a JSON
+        /// pointer, whose last name becomes the directory's: "/origin" gives origin=JFK. Each combination is a file per
+        /// flush, so choose fields with few values.
+        partition_by: Vec<Given<Text>> = default(["date"]);
+        /// A shard's window: how many deliveries it holds unacked at most. What a shard holds in memory grows with it.
+        prefetch: u64 = default(50000), within 1 to 65535
+            because "the protocol counts it in 16 bits; for more, raise shards";
+        /// Connections that consume the queue side by side, each with its own window and batches.
+        shards: u64 = default(1), within 1 to 256;
+        /// When a shard closes its batches and writes them: at whichever of these is reached first. A flush writes one
+        /// file per partition that is open, so small limits mean small files.
+        flush: Flush = default({});
+        /// Keep the bytes as received, too, in a column _raw.
+        keep_raw: bool = default(false);
+        /// Larger bodies are dead letters.
+        body_max: Size = default("16MiB"), within "1B" to "512MiB" because "RabbitMQ takes no larger message";
+        /// Documents nested deeper than this are dead letters.
+        depth_max: u64 = default(64), within 1 to 512;
+        /// Issues recorded of one event; more are counted only.
+        issues_max: u64 = default(32), within 1 to 1000;
+        /// Partitions a shard has open at once; one more makes it flush. Each takes memory for its columns.
+        open_partitions_max: u64 = default(64), within 1 to 4096;
+        /// The zstd level of the Parquet files: higher is smaller and slower.
+        compression_level: u64 = default(1), within 1 to 22;
+    }
+
+    /// `bind` of a pipeline.
+    Bind {
+        /// The exchange.
+        exchange: Text = required("events");
+        /// The routing key or pattern.
+        routing_key: AnyText = default("");
+    }
+
+    /// `flush` of a pipeline.
+    Flush {
+        /// Deliveries held, good and bad: at most 70 % of prefetch, and lowered to that when it is not written.
+        rows: u64 = default(35000), within 1 to 45874 because "70 % of the greatest prefetch";
+        /// Bytes of message bodies held.
+        bytes: Size = default("64MiB"), within "1KiB" to "4GiB";
+        /// Age of the oldest delivery held. The broker takes back what is held for 30 minutes; beyond 5 minutes is
+        /// warned about.
+        age: Duration = default("60s"), within "100ms" to "25m"
+            because "the broker takes back what is held for 30 minutes";
+    }
+
+    /// A secret that stands in a file of its own.
+    SecretFile {
+        /// The file; a line break at its end is not part of the secret.
+        file: FilePath = required("secrets/password");
+    }
+}
+
+/// The sections that have a key called `name`, as they are written in the file.
+pub(super) fn homes(name: &str) -> Vec<String> {
+    let mut homes = Vec::new();
+    for section in Root::KIND.keys() {
+        let list = matches!(section.kind, Kind::List(_));
+        let header = if list { format!("[[{}]]", section.name) } else { format!("[{}]", section.name) };
+        for key in section.kind.keys_within() {
+            if key.name == name {
+                homes.push(header.clone());
+            } else if key.kind.keys().iter().any(|inner| inner.name == name) {
+                homes.push(format!("{} of {header}", key.name));
+            }
+        }
+    }
+    homes
+}
