@@ -179,6 +179,7 @@ impl Issue {
 pub struct Rejection {
     primary: Code,
     issues: Vec<Issue>,
+    issues_dropped: usize,
 }
 
 impl Rejection {
@@ -188,7 +189,12 @@ impl Rejection {
     /// If `issues` is empty: a rejection has a reason.
     pub fn new(issues: Vec<Issue>) -> Self {
         let primary = issues.first().expect("a rejection has a reason").code;
-        Self { primary, issues }
+        Self { primary, issues, issues_dropped: 0 }
+    }
+
+    /// The same, with `issues_dropped` more issues found than are kept.
+    pub fn with_dropped(self, issues_dropped: usize) -> Self {
+        Self { issues_dropped, ..self }
     }
 
     /// The code under which the event is counted: the first issue's.
@@ -199,6 +205,11 @@ impl Rejection {
     /// Every issue found; the first is the primary one.
     pub fn issues(&self) -> &[Issue] {
         &self.issues
+    }
+
+    /// Issues found beyond the limit, counted but not kept.
+    pub fn issues_dropped(&self) -> usize {
+        self.issues_dropped
     }
 }
 
