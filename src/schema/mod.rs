@@ -1,6 +1,13 @@
 //! Values to events or why not, pure: a schema with the files it refers to, and the validator built from it.
 
-mod catalog;
-mod location;
+mod catalog; // a schema and the files it refers to
+mod issues; // validation errors -> issues
+mod json; // the tape as the validator sees it
+mod location; // schema files as URIs, and back
+mod paths; // places in an event, normalised
+#[cfg(test)]
+mod tests;
+mod validate; // the verdict
 
 pub use catalog::{Place, Schema, SchemaError};
+pub use validate::Validator;
