@@ -2,11 +2,13 @@
 //! flows; a module may use those of its own line and above, the parts in the middle never each other.
 
 // The words all parts share.
+pub mod column; // how a column is named and marked
 pub mod event; // a message as it came
-pub mod metrics;
+pub mod headers; // its headers as typed JSON
+pub mod metrics; // what is counted, in one table
 pub mod receipt; // the duty to settle it, and the ledger
 pub mod rejection; // why an event is not archived
-pub mod value; // a decoded event: a tape of nodes // what is counted, in one table
+pub mod value; // a decoded event: a tape of nodes
 
 pub mod config; // what to run, checked
 
