@@ -54,7 +54,7 @@ pub fn write_json(headers: &[(String, HeaderValue)], out: &mut String) {
         }
         write_string(name, out);
         out.push(':');
-        write_value(value, out);
+        write_tagged(value, out);
     }
     out.push('}');
 }
@@ -67,54 +67,90 @@ pub fn from_json(text: &str) -> Result<Vec<(String, HeaderValue)>, HeadersError>
     read_table(text, DEPTH_MAX)
 }
 
-fn write_value(value: &HeaderValue, out: &mut String) {
-    out.push('{');
+/// RabbitMQ's type tag of `value`, as in [`to_json`].
+pub fn tag(value: &HeaderValue) -> &'static str {
     match value {
-        HeaderValue::Bool(value) => put(out, 't', value),
-        HeaderValue::I8(value) => put(out, 'b', value),
-        HeaderValue::U8(value) => put(out, 'B', value),
-        HeaderValue::I16(value) => put(out, 's', value),
-        HeaderValue::U16(value) => put(out, 'u', value),
-        HeaderValue::I32(value) => put(out, 'I', value),
-        HeaderValue::U32(value) => put(out, 'i', value),
-        HeaderValue::I64(value) => put(out, 'l', format_args!("\"{value}\"")),
-        HeaderValue::Timestamp(value) => put(out, 'T', format_args!("\"{value}\"")),
-        HeaderValue::F32(value) if value.is_finite() => put(out, 'f', format_args!("{value:?}")),
-        HeaderValue::F32(value) => put(out, 'f', format_args!("\"{:#010x}\"", value.to_bits())),
-        HeaderValue::F64(value) if value.is_finite() => put(out, 'd', format_args!("{value:?}")),
-        HeaderValue::F64(value) => put(out, 'd', format_args!("\"{:#018x}\"", value.to_bits())),
-        HeaderValue::Decimal { scale, value } => {
-            put(out, 'D', format_args!("{{\"scale\":{scale},\"value\":{value}}}"));
-        }
+        HeaderValue::Bool(_) => "t",
+        HeaderValue::I8(_) => "b",
+        HeaderValue::U8(_) => "B",
+        HeaderValue::I16(_) => "s",
+        HeaderValue::U16(_) => "u",
+        HeaderValue::I32(_) => "I",
+        HeaderValue::U32(_) => "i",
+        HeaderValue::I64(_) => "l",
+        HeaderValue::F32(_) => "f",
+        HeaderValue::F64(_) => "d",
+        HeaderValue::Decimal { .. } => "D",
+        HeaderValue::Text(_) => "S",
+        HeaderValue::Timestamp(_) => "T",
+        HeaderValue::Array(_) => "A",
+        HeaderValue::Table(_) => "F",
+        HeaderValue::Bytes(_) => "x",
+        HeaderValue::Void => "V",
+    }
+}
+
+/// `value` as JSON without its tag; with the tag [`from_tagged`] reads it back.
+pub fn value_json(value: &HeaderValue) -> String {
+    let mut out = String::new();
+    write_value(value, &mut out);
+    out
+}
+
+/// The value that [`value_json`] wrote as `text`, of the type [`tag`] gave.
+///
+/// # Errors
+/// The tag is unknown, or `text` is no value of it.
+pub fn from_tagged(tag: &str, text: &str) -> Result<HeaderValue, HeadersError> {
+    read_value(tag, text, DEPTH_MAX)
+}
+
+fn write_tagged(value: &HeaderValue, out: &mut String) {
+    out.push_str("{\"");
+    out.push_str(tag(value));
+    out.push_str("\":");
+    write_value(value, out);
+    out.push('}');
+}
+
+fn write_value(value: &HeaderValue, out: &mut String) {
+    match value {
+        HeaderValue::Bool(value) => put(out, value),
+        HeaderValue::I8(value) => put(out, value),
+        HeaderValue::U8(value) => put(out, value),
+        HeaderValue::I16(value) => put(out, value),
+        HeaderValue::U16(value) => put(out, value),
+        HeaderValue::I32(value) => put(out, value),
+        HeaderValue::U32(value) => put(out, value),
+        HeaderValue::I64(value) => put(out, format_args!("\"{value}\"")),
+        HeaderValue::Timestamp(value) => put(out, format_args!("\"{value}\"")),
+        HeaderValue::F32(value) if value.is_finite() => put(out, format_args!("{value:?}")),
+        HeaderValue::F32(value) => put(out, format_args!("\"{:#010x}\"", value.to_bits())),
+        HeaderValue::F64(value) if value.is_finite() => put(out, format_args!("{value:?}")),
+        HeaderValue::F64(value) => put(out, format_args!("\"{:#018x}\"", value.to_bits())),
+        HeaderValue::Decimal { scale, value } => put(out, format_args!("{{\"scale\":{scale},\"value\":{value}}}")),
         HeaderValue::Text(bytes) => match std::str::from_utf8(bytes) {
-            Ok(text) => {
-                out.push_str("\"S\":");
-                write_string(text, out);
-            }
-            Err(_) => put(out, 'S', format_args!("{{\"base64\":\"{}\"}}", BASE64.encode(bytes))),
+            Ok(text) => write_string(text, out),
+            Err(_) => put(out, format_args!("{{\"base64\":\"{}\"}}", BASE64.encode(bytes))),
         },
-        HeaderValue::Bytes(bytes) => put(out, 'x', format_args!("\"{}\"", BASE64.encode(bytes))),
+        HeaderValue::Bytes(bytes) => put(out, format_args!("\"{}\"", BASE64.encode(bytes))),
         HeaderValue::Array(values) => {
-            out.push_str("\"A\":[");
+            out.push('[');
             for (position, value) in values.iter().enumerate() {
                 if position > 0 {
                     out.push(',');
                 }
-                write_value(value, out);
+                write_tagged(value, out);
             }
             out.push(']');
         }
-        HeaderValue::Table(members) => {
-            out.push_str("\"F\":");
-            write_json(members, out);
-        }
-        HeaderValue::Void => put(out, 'V', "null"),
+        HeaderValue::Table(members) => write_json(members, out),
+        HeaderValue::Void => out.push_str("null"),
     }
-    out.push('}');
 }
 
-fn put(out: &mut String, tag: char, value: impl fmt::Display) {
-    write!(out, "\"{tag}\":{value}").expect("a String takes all text");
+fn put(out: &mut String, value: impl fmt::Display) {
+    write!(out, "{value}").expect("a String takes all text");
 }
 
 fn write_string(text: &str, out: &mut String) {
@@ -150,17 +186,20 @@ impl<'de> Deserialize<'de> for Members<'de> {
 
 fn read_table(text: &str, depth: usize) -> Result<Vec<(String, HeaderValue)>, HeadersError> {
     let Members(members) = parse(text)?;
-    members.into_iter().map(|(name, value)| Ok((name, read_value(value.get(), depth)?))).collect()
+    members.into_iter().map(|(name, value)| Ok((name, read_tagged(value.get(), depth)?))).collect()
 }
 
-fn read_value(text: &str, depth: usize) -> Result<HeaderValue, HeadersError> {
+fn read_tagged(text: &str, depth: usize) -> Result<HeaderValue, HeadersError> {
     let depth = depth.checked_sub(1).ok_or_else(|| HeadersError(format!("nested deeper than {DEPTH_MAX}")))?;
     let Members(members) = parse(text)?;
     let [(tag, value)] = members.as_slice() else {
         return Err(HeadersError(format!("a value has one member named by its type, this has {}", members.len())));
     };
-    let value = value.get();
-    Ok(match tag.as_str() {
+    read_value(tag, value.get(), depth)
+}
+
+fn read_value(tag: &str, value: &str, depth: usize) -> Result<HeaderValue, HeadersError> {
+    Ok(match tag {
         "t" => HeaderValue::Bool(parse(value)?),
         "b" => HeaderValue::I8(parse(value)?),
         "B" => HeaderValue::U8(parse(value)?),
@@ -183,7 +222,7 @@ fn read_value(text: &str, depth: usize) -> Result<HeaderValue, HeadersError> {
         "x" => HeaderValue::Bytes(from_base64(parse(value)?)?),
         "A" => {
             let values: Vec<&RawValue> = parse(value)?;
-            HeaderValue::Array(values.iter().map(|value| read_value(value.get(), depth)).collect::<Result<_, _>>()?)
+            HeaderValue::Array(values.iter().map(|value| read_tagged(value.get(), depth)).collect::<Result<_, _>>()?)
         }
         "F" => HeaderValue::Table(read_table(value, depth)?),
         "V" => {
@@ -300,6 +339,10 @@ mod tests {
             // Compared as text too: a float that is not a number equals nothing, itself included.
             prop_assert_eq!(to_json(&back), text);
             prop_assert_eq!(format!("{back:?}"), format!("{headers:?}"));
+            for (_, value) in &headers {
+                let back = from_tagged(tag(value), &value_json(value)).expect("what was written is read");
+                prop_assert_eq!(format!("{back:?}"), format!("{value:?}"));
+            }
         }
     }
 }
