@@ -1,1 +1,4 @@
-//! Good events: partition, batch, Parquet.
+//! Good events to Parquet files: rows, partitions, batches, bytes. No store and no clock here.
+
+mod numbers;
+pub mod time;
