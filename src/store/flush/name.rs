@@ -1,0 +1,124 @@
+//! What a flush is called, and where its records lie.
+
+use chrono::{DateTime, NaiveDate, Utc};
+use ulid::Ulid;
+
+const INTENT: &str = ".intent.json";
+const OUTCOME: &str = ".outcome.json";
+const DATE: &str = "%Y-%m-%d";
+
+/// The name of a flush within the store. Names of one pipeline order queue flushes by time, those of one file by offset.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FlushName {
+    pipeline: String,
+    /// Two path segments; see the module.
+    stem: String,
+}
+
+impl FlushName {
+    /// A flush of a shard of a queue; `flush` carries the time it began.
+    pub fn queue(pipeline: &str, flush: Ulid, instance: &str, shard: u16) -> Self {
+        let date = time_of(flush).map_or_else(|| "1970-01-01".to_owned(), |time| time.format(DATE).to_string());
+        Self { pipeline: pipeline.to_owned(), stem: format!("{date}/{flush}-{instance}-{shard}") }
+    }
+
+    /// The `attempt`th flush that begins at byte `start` of the file with this SHA-256, in hex.
+    pub fn file(pipeline: &str, sha256: &str, start: u64, attempt: u16) -> Self {
+        Self { pipeline: pipeline.to_owned(), stem: format!("file-{sha256}/{start:020}-{attempt:04}") }
+    }
+
+    pub fn pipeline(&self) -> &str {
+        &self.pipeline
+    }
+
+    /// When the flush of a queue began, by its owner's clock; `None` for a file's.
+    pub fn begun_at(&self) -> Option<DateTime<Utc>> {
+        let (date, rest) = self.stem.split_once('/')?;
+        date_of(date)?;
+        time_of(Ulid::from_string(rest.get(..26)?).ok()?)
+    }
+
+    /// Where its intent lies while the flush is open.
+    pub fn intent_path(&self) -> String {
+        format!("{}/{}{INTENT}", open_dir(&self.pipeline), self.stem)
+    }
+
+    pub fn outcome_path(&self) -> String {
+        format!("{}/{}{OUTCOME}", flushes_dir(&self.pipeline), self.stem)
+    }
+
+    /// The name whose intent lies at `path`; `None` for any other path.
+    pub(super) fn of_intent(pipeline: &str, path: &str) -> Option<Self> {
+        Self::of_record(pipeline, path, &open_dir(pipeline), INTENT)
+    }
+
+    pub(super) fn of_outcome(pipeline: &str, path: &str) -> Option<Self> {
+        Self::of_record(pipeline, path, &flushes_dir(pipeline), OUTCOME)
+    }
+
+    fn of_record(pipeline: &str, path: &str, dir: &str, suffix: &str) -> Option<Self> {
+        let stem = path.strip_prefix(dir)?.strip_prefix('/')?.strip_suffix(suffix)?;
+        let whole = stem.matches('/').count() == 1;
+        whole.then(|| Self { pipeline: pipeline.to_owned(), stem: stem.to_owned() })
+    }
+}
+
+impl std::fmt::Display for FlushName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.pipeline, self.stem)
+    }
+}
+
+pub(super) fn flushes_dir(pipeline: &str) -> String {
+    format!("meta/flushes/{pipeline}")
+}
+
+pub(super) fn open_dir(pipeline: &str) -> String {
+    format!("meta/flushes/{pipeline}/open")
+}
+
+pub(super) fn date_dir(pipeline: &str, date: NaiveDate) -> String {
+    format!("meta/flushes/{pipeline}/{}", date.format(DATE))
+}
+
+pub(super) fn file_dir(pipeline: &str, sha256: &str) -> String {
+    format!("meta/flushes/{pipeline}/file-{sha256}")
+}
+
+/// The directory name of a day's flushes, read back.
+pub(super) fn date_of(name: &str) -> Option<NaiveDate> {
+    NaiveDate::parse_from_str(name, DATE).ok()
+}
+
+/// A path before that of every flush of that day begun at `since` or later.
+pub(super) fn floor(pipeline: &str, since: DateTime<Utc>) -> String {
+    let ulid = Ulid::from_parts(u64::try_from(since.timestamp_millis()).unwrap_or_default(), 0);
+    format!("{}/{ulid}", date_dir(pipeline, since.date_naive()))
+}
+
+fn time_of(ulid: Ulid) -> Option<DateTime<Utc>> {
+    DateTime::from_timestamp_millis(i64::try_from(ulid.timestamp_ms()).ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_read_back_from_the_paths_of_its_records() {
+        let at = DateTime::parse_from_rfc3339("2013-01-05T23:59:59.999Z").expect("a time").to_utc();
+        let ulid = Ulid::from_parts(at.timestamp_millis() as u64, 42);
+        for name in [FlushName::queue("flights", ulid, "host_1", 3), FlushName::file("flights", "ab12", 77, 2)] {
+            assert_eq!(FlushName::of_intent("flights", &name.intent_path()), Some(name.clone()));
+            assert_eq!(FlushName::of_outcome("flights", &name.outcome_path()), Some(name.clone()));
+            assert_eq!(FlushName::of_outcome("flights", &name.intent_path()), None);
+        }
+        let queue = FlushName::queue("flights", ulid, "host_1", 3);
+        assert_eq!(queue.outcome_path(), format!("meta/flushes/flights/2013-01-05/{ulid}-host_1-3.outcome.json"));
+        assert_eq!(queue.begun_at(), Some(at));
+        let file = FlushName::file("flights", "ab12", 77, 2);
+        assert_eq!(file.intent_path(), "meta/flushes/flights/open/file-ab12/00000000000000000077-0002.intent.json");
+        assert_eq!(file.begun_at(), None);
+        assert!(floor("flights", at) < queue.outcome_path());
+    }
+}

@@ -1,0 +1,63 @@
+//! How often and when a failed request is tried again.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+const WAIT_FIRST: Duration = Duration::from_millis(100);
+const WAIT_LONGEST: Duration = Duration::from_secs(10);
+
+/// The bounds of every request of one store.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RetryLimits {
+    /// Attempts after the first.
+    pub retries_max: usize,
+    /// The last attempt starts within this time of the first.
+    pub within: Duration,
+}
+
+/// The attempts of one request.
+#[derive(Debug)]
+pub(super) struct Attempts {
+    left: usize,
+    until: Instant,
+    bound: Duration,
+}
+
+impl RetryLimits {
+    pub fn start(self) -> Attempts {
+        Attempts { left: self.retries_max, until: Instant::now() + self.within, bound: WAIT_FIRST }
+    }
+}
+
+impl Attempts {
+    /// How long to wait before the next attempt: between half the current bound and the bound, which doubles each time.
+    /// `None` when no attempt is left.
+    pub fn next_wait(&mut self) -> Option<Duration> {
+        self.left = self.left.checked_sub(1)?;
+        let wait = self.bound.mul_f64(0.5 + fastrand::f64() / 2.0);
+        self.bound = (self.bound * 2).min(WAIT_LONGEST);
+        (Instant::now() + wait <= self.until).then_some(wait)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn waits_grow_and_end_with_the_attempts_or_the_time() {
+        let mut few = RetryLimits { retries_max: 3, within: Duration::from_secs(60) }.start();
+        let waits: Vec<_> = std::iter::from_fn(|| few.next_wait()).collect();
+        assert_eq!(waits.len(), 3);
+        assert!(waits[2] >= Duration::from_millis(200) && waits[2] <= Duration::from_millis(400), "{waits:?}");
+
+        let mut short = RetryLimits { retries_max: 1000, within: Duration::from_secs(1) }.start();
+        let mut waited = 0;
+        while let Some(wait) = short.next_wait() {
+            tokio::time::advance(wait).await;
+            waited += 1;
+        }
+        assert!((2..10).contains(&waited), "{waited}");
+    }
+}
