@@ -1,1 +1,7 @@
-//! Bad events: records, fingerprints, groups.
+//! Bad events: the record that keeps them whole, the groups that explain them, and finding them again. No broker and
+//! no clock here; `ingest` makes the records, the command line reads them.
+
+pub mod fingerprint; // which group an issue belongs to
+pub mod groups; // what the dead letters have in common
+pub mod record; // one dead letter, whole; its file
+pub mod sentence; // what is wrong, for people

@@ -1,0 +1,188 @@
+//! Which group an issue belongs to. Pure, and versioned: a change of the rule is a new version, never new ids for old
+//! groups.
+//!
+//! A group is (pipeline, code, normalised path, expected, actual, place): kinds only. No text of an error and no value
+//! of an event goes in, so that one cause is one group whatever the events hold.
+
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+
+/// The version of the rule below; the ids begin with it.
+pub const VERSION: u32 = 1;
+
+/// Segments of a path that count; what lies deeper shares a group.
+pub const PATH_SEGMENTS_MAX: usize = 16;
+
+/// The id of a group: the rule's version, a dash, 16 hexadecimal digits.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct GroupId(String);
+
+impl GroupId {
+    /// The id written as `text`, which may be of a newer version than ours; `None` when it is no id at all.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (version, digits) = text.split_once('-')?;
+        let decimal = !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit());
+        let hex = !digits.is_empty() && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        (decimal && hex).then(|| Self(text.to_owned()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::borrow::Borrow<str> for GroupId {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for GroupId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// Where in a body that cannot be parsed the trouble begins, coarsely: the offset itself would make every event its
+/// own group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// At the first byte: most often another format altogether.
+    Start,
+    Middle,
+    /// At or behind the last byte: most often cut off.
+    End,
+}
+
+impl Place {
+    /// The place of byte `offset` in a body of `body_bytes` bytes.
+    pub fn of(offset: u64, body_bytes: u64) -> Self {
+        match offset {
+            0 => Place::Start,
+            _ if offset.saturating_add(1) >= body_bytes => Place::End,
+            _ => Place::Middle,
+        }
+    }
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Place::Start => "start",
+            Place::Middle => "middle",
+            Place::End => "end",
+        }
+    }
+}
+
+/// What of an issue makes its group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signature<'a> {
+    pub code: &'a str,
+    /// The normalised path, at most [`PATH_SEGMENTS_MAX`] segments of it.
+    pub path: &'a str,
+    pub expected: &'a str,
+    pub actual: &'a str,
+    /// Only of bodies that cannot be decoded.
+    pub place: Option<Place>,
+}
+
+impl<'a> Signature<'a> {
+    /// Of an issue with that code, normalised path, expectation and find, at byte `offset` of a body of `body_bytes`.
+    pub fn new(
+        code: &'a str,
+        path: &'a str,
+        expected: &'a str,
+        actual: &'a str,
+        offset: Option<u64>,
+        body_bytes: u64,
+    ) -> Self {
+        let place = offset.filter(|_| code.starts_with("decode.")).map(|offset| Place::of(offset, body_bytes));
+        Self { code, path: capped(path), expected, actual, place }
+    }
+
+    /// The group's id within `pipeline`.
+    pub fn group(&self, pipeline: &str) -> GroupId {
+        let place = self.place.map_or("", Place::as_str);
+        let mut hash = Sha256::new();
+        for part in [pipeline, self.code, self.path, self.expected, self.actual, place] {
+            // The length goes first, so that no two lists of parts read alike.
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part.as_bytes());
+        }
+        let digest = hash.finalize();
+        let first = digest.first_chunk::<8>().expect("a SHA-256 digest is 32 bytes");
+        GroupId(format!("{VERSION}-{:016x}", u64::from_be_bytes(*first)))
+    }
+}
+
+/// The first [`PATH_SEGMENTS_MAX`] segments of a pointer.
+fn capped(path: &str) -> &str {
+    match path.match_indices('/').nth(PATH_SEGMENTS_MAX) {
+        Some((end, _)) => &path[..end],
+        None => path,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn signature<'a>(code: &'a str, path: &'a str, expected: &'a str, actual: &'a str) -> Signature<'a> {
+        Signature::new(code, path, expected, actual, None, 0)
+    }
+
+    #[test]
+    fn the_ids_of_version_1_never_change() {
+        let delay = signature("validate.type", "/arrival/delay_min", "integer", "null");
+        let tail = signature("validate.required", "/tailnum", "", "");
+        let item = signature("validate.enum", "/legs/[*]/status", "", "");
+        let syntax = Signature::new("decode.json.syntax", "", "", "", Some(0), 100);
+        let ids = [delay, tail, item, syntax].map(|signature| signature.group("flights").to_string());
+        assert_eq!(ids, ["1-dc573f3993ed91d0", "1-d140ff6410353417", "1-ee4fe396a4ff300e", "1-b237d9d5c4ebc882"]);
+    }
+
+    #[test]
+    fn every_part_of_a_signature_counts_and_runs_into_no_other() {
+        let base = Signature { code: "c", path: "/p", expected: "e", actual: "a", place: None };
+        let others = [
+            Signature { code: "c2", ..base },
+            Signature { path: "/p2", ..base },
+            Signature { expected: "ea", actual: "", ..base },
+            Signature { expected: "", actual: "ea", ..base },
+            Signature { place: Some(Place::Start), ..base },
+            Signature { place: Some(Place::Middle), ..base },
+            Signature { place: Some(Place::End), ..base },
+        ];
+        let mut ids: Vec<_> = others.iter().map(|signature| signature.group("p")).collect();
+        ids.extend([base.group("p"), base.group("q")]);
+        ids.sort();
+        ids.dedup();
+        assert_eq!(ids.len(), others.len() + 2);
+    }
+
+    #[test]
+    fn where_a_body_breaks_counts_only_as_start_middle_or_end() {
+        let place = |offset, bytes| Signature::new("decode.json.syntax", "", "", "", Some(offset), bytes).place;
+        assert_eq!([place(0, 9), place(0, 1)], [Some(Place::Start); 2]);
+        assert_eq!([place(1, 9), place(7, 9)], [Some(Place::Middle); 2]);
+        assert_eq!([place(8, 9), place(9, 9), place(90, 9)], [Some(Place::End); 3]);
+        assert_eq!(Signature::new("validate.type", "/a", "", "", Some(3), 9).place, None);
+    }
+
+    #[test]
+    fn a_path_counts_to_its_sixteenth_segment() {
+        let deep = "/a".repeat(40);
+        assert_eq!(signature("c", &deep, "", "").path, "/a".repeat(16));
+        assert_eq!(signature("c", &deep[..32], "", "").path, "/a".repeat(16));
+    }
+
+    #[test]
+    fn an_id_is_read_back_whatever_its_version() {
+        let id = signature("c", "", "", "").group("p");
+        assert_eq!(GroupId::parse(id.as_str()), Some(id));
+        assert!(GroupId::parse("12-00ff").is_some());
+        for text in ["", "1", "1-", "-00ff", "x-00ff", "1-00FF", "1-zz", "1-00ff "] {
+            assert_eq!(GroupId::parse(text), None, "{text}");
+        }
+    }
+}

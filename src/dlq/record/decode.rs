@@ -1,0 +1,183 @@
+//! Parquet -> dead letters, this version's and older ones'. Columns are found by name; what an older file does not have
+//! is absent or empty.
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReaderBuilder, RowSelection, RowSelector};
+use parquet::errors::ParquetError;
+use ulid::Ulid;
+
+use super::rows::{read_letters, read_summaries};
+use super::{DeadLetter, FORMAT, FORMAT_KEY, columns};
+use crate::dlq::fingerprint::GroupId;
+
+/// Rows decoded at a time.
+const BATCH_ROWS: usize = 1024;
+
+/// Why a file of dead letters cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// It is broken, or no Parquet at all.
+    #[error("not a readable parquet file")]
+    Unreadable(#[source] ParquetError),
+    /// A newer program wrote it.
+    #[error("written in format {0}, this program reads up to {FORMAT}: use a newer parqueduct")]
+    Newer(u32),
+    /// It is Parquet, but not of dead letters.
+    #[error("not a file of dead letters: {0}")]
+    Foreign(String),
+}
+
+/// What can be known of a search before any row is read; narrows it to the row groups that may hold it.
+#[derive(Clone, Debug, Default)]
+pub struct Narrowing {
+    pub id: Option<Ulid>,
+    /// Among the issues, not only the primary one.
+    pub group: Option<GroupId>,
+}
+
+/// What a listing knows of a dead letter; borrows from the decoded columns. It holds nothing of the body.
+#[derive(Clone, Debug)]
+pub struct Summary<'a> {
+    pub id: Ulid,
+    pub pipeline: &'a str,
+    pub queue: &'a str,
+    pub exchange: &'a str,
+    pub routing_key: &'a str,
+    pub received_at: DateTime<Utc>,
+    pub dead_at: DateTime<Utc>,
+    pub stage: &'a str,
+    pub code: &'a str,
+    /// The first is the primary one.
+    pub issues: Vec<IssueRef<'a>>,
+    pub message_id: Option<&'a str>,
+    pub app_id: Option<&'a str>,
+    pub body_bytes: u64,
+}
+
+/// An [`IssueRecord`] that borrows.
+#[derive(Clone, Copy, Debug)]
+pub struct IssueRef<'a> {
+    pub code: &'a str,
+    pub path: &'a str,
+    pub expected: &'a str,
+    pub actual: &'a str,
+    /// As written; the text of a [`GroupId`].
+    pub group: &'a str,
+    pub offset: Option<u64>,
+}
+
+/// Every letter of a file, in the file's order.
+///
+/// # Errors
+/// [`DecodeError`]: nothing of the file is given.
+pub fn decode(file: Bytes) -> Result<Vec<DeadLetter>, DecodeError> {
+    let mut letters = Vec::new();
+    for batch in open(file)?.with_batch_size(BATCH_ROWS).build().map_err(unreadable)? {
+        read_letters(&batch.map_err(unreadable)?, &mut letters)?;
+    }
+    Ok(letters)
+}
+
+/// Calls `each` for every letter of a file, in the file's order, without reading bodies or headers.
+///
+/// # Errors
+/// [`DecodeError`]; `each` may have been called by then.
+pub fn decode_summaries(
+    file: Bytes,
+    narrowing: &Narrowing,
+    mut each: impl FnMut(&Summary<'_>),
+) -> Result<(), DecodeError> {
+    let builder = open(file)?;
+    let row_groups = row_groups(&builder, narrowing)?;
+    summaries(builder, row_groups, &mut each)
+}
+
+/// The letters of a file that `wanted` picks, in the file's order; the others' bodies are not read.
+///
+/// # Errors
+/// [`DecodeError`]: nothing of the file is given.
+pub fn decode_where(
+    file: Bytes,
+    narrowing: &Narrowing,
+    wanted: impl Fn(&Summary<'_>) -> bool,
+) -> Result<Vec<DeadLetter>, DecodeError> {
+    let builder = open(file.clone())?;
+    let row_groups = row_groups(&builder, narrowing)?;
+    let mut picked = Vec::new();
+    summaries(builder, row_groups.clone(), &mut |summary| picked.push(wanted(summary)))?;
+    if !picked.contains(&true) {
+        return Ok(Vec::new());
+    }
+    let selectors: Vec<RowSelector> = picked
+        .chunk_by(|one, other| one == other)
+        .map(|run| if run[0] { RowSelector::select(run.len()) } else { RowSelector::skip(run.len()) })
+        .collect();
+    let reader = open(file)?
+        .with_row_groups(row_groups)
+        .with_row_selection(RowSelection::from(selectors))
+        .with_batch_size(BATCH_ROWS)
+        .build()
+        .map_err(unreadable)?;
+    let mut letters = Vec::new();
+    for batch in reader {
+        read_letters(&batch.map_err(unreadable)?, &mut letters)?;
+    }
+    Ok(letters)
+}
+
+fn unreadable(error: impl Into<ParquetError>) -> DecodeError {
+    DecodeError::Unreadable(error.into())
+}
+
+type Builder = ParquetRecordBatchReaderBuilder<Bytes>;
+
+/// Opens a file and refuses what is not ours to read.
+fn open(file: Bytes) -> Result<Builder, DecodeError> {
+    let builder = Builder::try_new(file).map_err(unreadable)?;
+    let footer = builder.metadata().file_metadata().key_value_metadata();
+    let format = footer.and_then(|pairs| pairs.iter().find(|pair| pair.key == FORMAT_KEY));
+    let format = format.and_then(|pair| pair.value.as_deref());
+    let format: u32 = format
+        .and_then(|text| text.parse().ok())
+        .ok_or_else(|| DecodeError::Foreign(format!("its footer has no {FORMAT_KEY}")))?;
+    if format > FORMAT { Err(DecodeError::Newer(format)) } else { Ok(builder) }
+}
+
+/// The row groups that may hold what `narrowing` asks for.
+fn row_groups(builder: &Builder, narrowing: &Narrowing) -> Result<Vec<usize>, DecodeError> {
+    let id = narrowing.id.map(|id| id.to_string());
+    let group = narrowing.group.as_ref().map(GroupId::as_str);
+    let mut kept = Vec::new();
+    for row_group in 0..builder.metadata().num_row_groups() {
+        if may_hold(builder, row_group, columns::ID, id.as_deref())?
+            && may_hold(builder, row_group, columns::ISSUES_GROUP_LEAF, group)?
+        {
+            kept.push(row_group);
+        }
+    }
+    Ok(kept)
+}
+
+fn may_hold(builder: &Builder, row_group: usize, leaf: &str, value: Option<&str>) -> Result<bool, DecodeError> {
+    let Some(value) = value else { return Ok(true) };
+    let leaves = builder.parquet_schema().columns();
+    let Some(leaf) = leaves.iter().position(|column| column.path().string() == leaf) else { return Ok(true) };
+    let bloom = builder.get_row_group_column_bloom_filter(row_group, leaf).map_err(unreadable)?;
+    Ok(bloom.is_none_or(|bloom| bloom.check(value)))
+}
+
+fn summaries(builder: Builder, row_groups: Vec<usize>, each: &mut impl FnMut(&Summary<'_>)) -> Result<(), DecodeError> {
+    let mask = ProjectionMask::columns(builder.parquet_schema(), columns::SUMMARY.iter().copied());
+    let reader = builder
+        .with_row_groups(row_groups)
+        .with_projection(mask)
+        .with_batch_size(BATCH_ROWS)
+        .build()
+        .map_err(unreadable)?;
+    for batch in reader {
+        read_summaries(&batch.map_err(unreadable)?, each)?;
+    }
+    Ok(())
+}

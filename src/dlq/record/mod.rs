@@ -1,0 +1,226 @@
+//! One dead letter, whole: the message exactly as it came, why it is dead, and every attempt at it. Its file is Parquet,
+//! so that any engine reads it without this program.
+
+mod columns; // the file's schema
+mod decode;
+mod encode;
+mod rows;
+#[cfg(test)]
+pub(crate) mod samples;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use chrono::{DateTime, NaiveDate, Utc};
+use ulid::Ulid;
+
+pub use decode::{DecodeError, IssueRef, Narrowing, Summary, decode, decode_summaries, decode_where};
+pub use encode::{EncodeError, Encoder, encode};
+
+use super::fingerprint::{GroupId, Signature};
+use crate::event::{Delivery, Message};
+use crate::rejection::{Issue, Rejection};
+
+/// The version of the file written here, in its footer under [`FORMAT_KEY`]. What an older program could misread is a
+/// new version; a new column that may be absent is not.
+pub const FORMAT: u32 = 1;
+
+/// The footer key of the version.
+pub const FORMAT_KEY: &str = "parqueduct.dead_letters.format";
+
+/// Below the store's root: every record of every pipeline.
+pub const PREFIX: &str = "dlq/records/v1";
+
+/// What all dead letters of one shard have in common.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    pub pipeline: String,
+    /// From the consumer: a delivery does not tell it. Empty when the source is no queue.
+    pub queue: String,
+    /// Of the body, as the configuration names it: `json`.
+    pub format: String,
+    /// `name@version`, as in the archive's `_schema`.
+    pub schema: String,
+    /// Of the schema's text, when known.
+    pub schema_hash: Option<String>,
+    pub instance: String,
+    pub shard: u32,
+    /// Of this program.
+    pub version: String,
+}
+
+/// A message that could not be archived, with everything needed to explain it and to give it back.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeadLetter {
+    /// Given once, at the first death; survives every replay. Its time is not later than `dead_at`.
+    pub id: Ulid,
+    pub origin: Arc<Origin>,
+    /// The channel's delivery tag; for a file the 1-based number of the line.
+    pub delivery_tag: u64,
+    pub message: Message,
+    /// Instants are kept to the microsecond.
+    pub received_at: DateTime<Utc>,
+    pub dead_at: DateTime<Utc>,
+    /// As the archive's `_body_hash`.
+    pub body_hash: [u8; 16],
+    /// Only where something asked for it.
+    pub body_sha256: Option<[u8; 32]>,
+    /// As far as the event came before it failed.
+    pub event_id: Option<String>,
+    pub event_time: Option<DateTime<Utc>>,
+    /// Text of a [`Stage`](crate::rejection::Stage); a text, since a newer program may have written it.
+    pub stage: Cow<'static, str>,
+    /// Text of the primary issue's [`Code`](crate::rejection::Code).
+    pub code: Cow<'static, str>,
+    /// Every issue found, at least one; the first is the primary one, by which the letter is counted.
+    pub issues: Vec<IssueRecord>,
+    /// Issues found beyond those kept.
+    pub issues_not_kept: u64,
+    /// In order; the first is the first death.
+    pub attempts: Vec<Attempt>,
+    /// The flush that wrote it; empty until one does.
+    pub flush_id: String,
+    /// Of a letter that came from a file.
+    pub source_file: Option<String>,
+    pub source_line: Option<u64>,
+}
+
+/// An [`Issue`] with its group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IssueRecord {
+    pub code: Cow<'static, str>,
+    pub path: String,
+    pub instance_path: String,
+    pub expected: String,
+    pub actual: String,
+    pub group: GroupId,
+    pub offset: Option<u64>,
+}
+
+/// One time the message went through a pipeline and failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// From 1.
+    pub n: u32,
+    pub at: DateTime<Utc>,
+    pub stage: Cow<'static, str>,
+    pub code: Cow<'static, str>,
+    /// The primary group then.
+    pub group: GroupId,
+    pub instance: String,
+    /// Of the program that tried.
+    pub version: String,
+    pub source: AttemptSource,
+}
+
+/// Where an attempt's message came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttemptSource {
+    Queue,
+    File,
+    Replay,
+}
+
+impl AttemptSource {
+    pub const ALL: [AttemptSource; 3] = [AttemptSource::Queue, AttemptSource::File, AttemptSource::Replay];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            AttemptSource::Queue => "queue",
+            AttemptSource::File => "file",
+            AttemptSource::Replay => "replay",
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|source| source.as_str() == text)
+    }
+}
+
+impl DeadLetter {
+    /// The first death of `delivery`, at `dead_at`, under the new `id`. What is not known to the shard (event id and
+    /// time, flush, file) the caller fills in.
+    pub fn new(
+        id: Ulid,
+        origin: &Arc<Origin>,
+        delivery: Delivery,
+        rejection: &Rejection,
+        source: AttemptSource,
+        dead_at: DateTime<Utc>,
+    ) -> Self {
+        let Delivery { tag, received_at, message } = delivery;
+        let code = rejection.code();
+        let body_bytes = message.body.len() as u64;
+        let issue_record = |issue: &Issue| IssueRecord::new(issue, &origin.pipeline, body_bytes);
+        let issues: Vec<_> = rejection.issues().iter().map(issue_record).collect();
+        let first = Attempt {
+            n: 1,
+            at: dead_at,
+            stage: code.stage().as_str().into(),
+            code: code.as_str().into(),
+            group: issues[0].group.clone(),
+            instance: origin.instance.clone(),
+            version: origin.version.clone(),
+            source,
+        };
+        Self {
+            id,
+            origin: Arc::clone(origin),
+            delivery_tag: tag,
+            body_hash: message.body_hash(),
+            body_sha256: None,
+            message,
+            received_at,
+            dead_at,
+            event_id: None,
+            event_time: None,
+            stage: first.stage.clone(),
+            code: first.code.clone(),
+            issues,
+            issues_not_kept: 0,
+            attempts: vec![first],
+            flush_id: String::new(),
+            source_file: None,
+            source_line: None,
+        }
+    }
+
+    /// The group it is counted in.
+    pub fn group(&self) -> &GroupId {
+        &self.issues[0].group
+    }
+
+    /// Bytes of memory it holds, near enough to bound a batch by.
+    pub fn size(&self) -> usize {
+        let Message { body, exchange, routing_key, .. } = &self.message;
+        let issue = |issue: &IssueRecord| size_of::<IssueRecord>() + issue.path.len() + issue.instance_path.len();
+        let issues: usize = self.issues.iter().map(issue).sum();
+        size_of::<Self>() + body.len() + exchange.len() + routing_key.len() + issues
+    }
+}
+
+impl IssueRecord {
+    fn new(issue: &Issue, pipeline: &str, body_bytes: u64) -> Self {
+        let Issue { code, path, instance_path, expected, actual, offset } = issue.clone();
+        let group = Signature::new(code.as_str(), &path, &expected, &actual, offset, body_bytes).group(pipeline);
+        Self { code: code.as_str().into(), path, instance_path, expected, actual, group, offset }
+    }
+}
+
+/// Where a file of dead letters goes, below the store's root. `newest` is the latest `dead_at` in it: a search by time
+/// then never opens a directory older than what it looks for.
+pub fn path(pipeline: &str, newest: DateTime<Utc>, id: Ulid, instance: &str, shard: u32) -> String {
+    format!("{PREFIX}/{pipeline}/date={}/{id}-{instance}-{shard}.parquet", newest.date_naive())
+}
+
+/// The pipeline and the date in the path of a file of dead letters; `None` for any other path.
+pub fn parse_path(path: &str) -> Option<(&str, NaiveDate)> {
+    let rest = path.strip_prefix(PREFIX)?.strip_prefix('/')?;
+    let (pipeline, rest) = rest.split_once('/')?;
+    let (date, file) = rest.strip_prefix("date=")?.split_once('/')?;
+    let named_so = file.ends_with(".parquet") && !file.contains('/');
+    named_so.then_some(())?;
+    Some((pipeline, date.parse().ok()?))
+}

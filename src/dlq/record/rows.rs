@@ -1,0 +1,483 @@
+//! Decoded columns -> dead letters and summaries of them.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{ArrowPrimitiveType, TimestampMicrosecondType, UInt8Type, UInt32Type, UInt64Type};
+use arrow_array::{
+    Array, ArrayRef, BooleanArray, FixedSizeBinaryArray, LargeBinaryArray, ListArray, PrimitiveArray, RecordBatch,
+    StringArray,
+};
+use arrow_schema::Fields;
+use chrono::{DateTime, Utc};
+use ulid::Ulid;
+
+use super::decode::{DecodeError, IssueRef, Summary};
+use super::{Attempt, AttemptSource, DeadLetter, IssueRecord, Origin, columns};
+use crate::dlq::fingerprint::GroupId;
+use crate::event::{HeaderValue, Message, Properties};
+use crate::headers;
+use crate::rejection::Code;
+
+/// Calls `each` for every row of `batch`.
+pub(super) fn read_summaries(batch: &RecordBatch, each: &mut impl FnMut(&Summary<'_>)) -> Result<(), DecodeError> {
+    let columns = Columns::of(batch);
+    let ids = columns.text(columns::ID)?;
+    let (pipelines, queues) = (columns.text(columns::PIPELINE)?, columns.text(columns::QUEUE)?);
+    let (exchanges, routing_keys) = (columns.text(columns::EXCHANGE)?, columns.text(columns::ROUTING_KEY)?);
+    let received_at = columns.instants(columns::RECEIVED_AT)?;
+    let dead_at = columns.instants(columns::DEAD_AT)?;
+    let (stages, codes) = (columns.text(columns::STAGE)?, columns.text(columns::CODE)?);
+    let issues = Issues::of(&columns)?;
+    let (message_ids, app_ids) = (columns.text(columns::MESSAGE_ID)?, columns.text(columns::APP_ID)?);
+    let body_bytes = columns.numbers::<UInt64Type>(columns::BODY_BYTES)?;
+    for row in 0..batch.num_rows() {
+        each(&Summary {
+            id: ulid(ids, row)?,
+            pipeline: pipelines.or_empty(row),
+            queue: queues.or_empty(row),
+            exchange: exchanges.or_empty(row),
+            routing_key: routing_keys.or_empty(row),
+            received_at: received_at.instant(row)?,
+            dead_at: dead_at.instant(row)?,
+            stage: stages.or_empty(row),
+            code: codes.or_empty(row),
+            issues: issues.of_row(row)?,
+            message_id: message_ids.get(row),
+            app_id: app_ids.get(row),
+            body_bytes: body_bytes.get(row).unwrap_or(0),
+        });
+    }
+    Ok(())
+}
+
+/// Adds every row of `batch` to `letters`.
+pub(super) fn read_letters(batch: &RecordBatch, letters: &mut Vec<DeadLetter>) -> Result<(), DecodeError> {
+    let columns = Columns::of(batch);
+    let ids = columns.text(columns::ID)?;
+    let origins = Origins::of(&columns)?;
+    let messages = Messages::of(&columns)?;
+    let (issues, attempts) = (Issues::of(&columns)?, Attempts::of(&columns)?);
+    let tags = columns.numbers::<UInt64Type>(columns::DELIVERY_TAG)?;
+    let received_at = columns.instants(columns::RECEIVED_AT)?;
+    let dead_at = columns.instants(columns::DEAD_AT)?;
+    let hashes = columns.fixed(columns::BODY_HASH)?;
+    let sha256s = columns.fixed(columns::BODY_SHA256)?;
+    let (event_ids, event_times) = (columns.text(columns::EVENT_ID)?, columns.instants(columns::EVENT_TIME)?);
+    let (stages, codes) = (columns.text(columns::STAGE)?, columns.text(columns::CODE)?);
+    let issues_not_kept = columns.numbers::<UInt64Type>(columns::ISSUES_NOT_KEPT)?;
+    let flush_ids = columns.text(columns::FLUSH_ID)?;
+    let source_files = columns.text(columns::SOURCE_FILE)?;
+    let source_lines = columns.numbers::<UInt64Type>(columns::SOURCE_LINE)?;
+    for row in 0..batch.num_rows() {
+        let message = messages.of_row(row)?;
+        // Neighbours mostly come from one shard: they then share their origin.
+        let origin = origins.of_row(row, letters.last().map(|letter| &letter.origin));
+        letters.push(DeadLetter {
+            id: ulid(ids, row)?,
+            origin,
+            delivery_tag: tags.get(row).unwrap_or(0),
+            received_at: received_at.instant(row)?,
+            dead_at: dead_at.instant(row)?,
+            body_hash: hashes.bytes(row)?.unwrap_or_else(|| message.body_hash()),
+            body_sha256: sha256s.bytes(row)?,
+            message,
+            event_id: event_ids.owned(row),
+            event_time: event_times.instant_or_null(row)?,
+            stage: stage_text(stages.or_empty(row)),
+            code: code_text(codes.or_empty(row)),
+            issues: issues.records_of_row(row)?,
+            issues_not_kept: issues_not_kept.get(row).unwrap_or(0),
+            attempts: attempts.of_row(row)?,
+            flush_id: flush_ids.or_empty(row).to_owned(),
+            source_file: source_files.owned(row),
+            source_line: source_lines.get(row),
+        });
+    }
+    Ok(())
+}
+
+fn ulid(ids: Text<'_>, row: usize) -> Result<Ulid, DecodeError> {
+    ids.or_empty(row).parse().map_err(|_| foreign(columns::ID, "holds something that is no ULID"))
+}
+
+fn group(text: &str) -> Result<GroupId, DecodeError> {
+    GroupId::parse(text).ok_or_else(|| foreign(columns::GROUP, "holds something that is no group id"))
+}
+
+/// The code's own text where we know it, so that reading does not allocate one a row.
+fn code_text(text: &str) -> Cow<'static, str> {
+    match Code::parse(text) {
+        Some(code) => code.as_str().into(),
+        None => text.to_owned().into(),
+    }
+}
+
+fn stage_text(text: &str) -> Cow<'static, str> {
+    match Code::ALL.iter().map(|code| code.stage().as_str()).find(|stage| *stage == text) {
+        Some(stage) => stage.into(),
+        None => text.to_owned().into(),
+    }
+}
+
+fn foreign(column: &str, what: &str) -> DecodeError {
+    DecodeError::Foreign(format!("column {column} {what}"))
+}
+
+struct Origins<'a> {
+    pipeline: Text<'a>,
+    queue: Text<'a>,
+    format: Text<'a>,
+    schema: Text<'a>,
+    schema_hash: Text<'a>,
+    instance: Text<'a>,
+    shard: Numbers<'a, UInt32Type>,
+    version: Text<'a>,
+}
+
+impl<'a> Origins<'a> {
+    fn of(columns: &Columns<'a>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            pipeline: columns.text(columns::PIPELINE)?,
+            queue: columns.text(columns::QUEUE)?,
+            format: columns.text(columns::FORMAT)?,
+            schema: columns.text(columns::SCHEMA)?,
+            schema_hash: columns.text(columns::SCHEMA_HASH)?,
+            instance: columns.text(columns::INSTANCE)?,
+            shard: columns.numbers(columns::SHARD)?,
+            version: columns.text(columns::VERSION)?,
+        })
+    }
+
+    fn of_row(&self, row: usize, last: Option<&Arc<Origin>>) -> Arc<Origin> {
+        let same = |origin: &Origin| {
+            origin.pipeline == self.pipeline.or_empty(row)
+                && origin.queue == self.queue.or_empty(row)
+                && origin.format == self.format.or_empty(row)
+                && origin.schema == self.schema.or_empty(row)
+                && origin.schema_hash.as_deref() == self.schema_hash.get(row)
+                && origin.instance == self.instance.or_empty(row)
+                && origin.shard == self.shard.get(row).unwrap_or(0)
+                && origin.version == self.version.or_empty(row)
+        };
+        if let Some(last) = last.filter(|last| same(last)) {
+            return Arc::clone(last);
+        }
+        Arc::new(Origin {
+            pipeline: self.pipeline.or_empty(row).to_owned(),
+            queue: self.queue.or_empty(row).to_owned(),
+            format: self.format.or_empty(row).to_owned(),
+            schema: self.schema.or_empty(row).to_owned(),
+            schema_hash: self.schema_hash.owned(row),
+            instance: self.instance.or_empty(row).to_owned(),
+            shard: self.shard.get(row).unwrap_or(0),
+            version: self.version.or_empty(row).to_owned(),
+        })
+    }
+}
+
+struct Messages<'a> {
+    exchange: Text<'a>,
+    routing_key: Text<'a>,
+    redelivered: Option<&'a BooleanArray>,
+    body: &'a LargeBinaryArray,
+    content_type: Text<'a>,
+    content_encoding: Text<'a>,
+    headers: Headers<'a>,
+    delivery_mode: Numbers<'a, UInt8Type>,
+    priority: Numbers<'a, UInt8Type>,
+    correlation_id: Text<'a>,
+    reply_to: Text<'a>,
+    expiration: Text<'a>,
+    message_id: Text<'a>,
+    timestamp: Numbers<'a, UInt64Type>,
+    kind: Text<'a>,
+    user_id: Text<'a>,
+    app_id: Text<'a>,
+    cluster_id: Text<'a>,
+}
+
+impl<'a> Messages<'a> {
+    fn of(columns: &Columns<'a>) -> Result<Self, DecodeError> {
+        let body = columns.typed(columns::BODY, |array| array.as_binary_opt::<i64>())?;
+        Ok(Self {
+            exchange: columns.text(columns::EXCHANGE)?,
+            routing_key: columns.text(columns::ROUTING_KEY)?,
+            redelivered: columns.typed(columns::REDELIVERED, |array| array.as_boolean_opt())?,
+            body: body.ok_or_else(|| foreign(columns::BODY, "is missing"))?,
+            content_type: columns.text(columns::CONTENT_TYPE)?,
+            content_encoding: columns.text(columns::CONTENT_ENCODING)?,
+            headers: Headers::of(columns)?,
+            delivery_mode: columns.numbers(columns::DELIVERY_MODE)?,
+            priority: columns.numbers(columns::PRIORITY)?,
+            correlation_id: columns.text(columns::CORRELATION_ID)?,
+            reply_to: columns.text(columns::REPLY_TO)?,
+            expiration: columns.text(columns::EXPIRATION)?,
+            message_id: columns.text(columns::MESSAGE_ID)?,
+            timestamp: columns.numbers(columns::TIMESTAMP)?,
+            kind: columns.text(columns::TYPE)?,
+            user_id: columns.text(columns::USER_ID)?,
+            app_id: columns.text(columns::APP_ID)?,
+            cluster_id: columns.text(columns::CLUSTER_ID)?,
+        })
+    }
+
+    fn of_row(&self, row: usize) -> Result<Message, DecodeError> {
+        Ok(Message {
+            body: self.body.value(row).to_vec(),
+            exchange: self.exchange.or_empty(row).to_owned(),
+            routing_key: self.routing_key.or_empty(row).to_owned(),
+            redelivered: self.redelivered.is_some_and(|redelivered| redelivered.value(row)),
+            properties: Properties {
+                content_type: self.content_type.owned(row),
+                content_encoding: self.content_encoding.owned(row),
+                headers: self.headers.of_row(row)?,
+                delivery_mode: self.delivery_mode.get(row),
+                priority: self.priority.get(row),
+                correlation_id: self.correlation_id.owned(row),
+                reply_to: self.reply_to.owned(row),
+                expiration: self.expiration.owned(row),
+                message_id: self.message_id.owned(row),
+                timestamp: self.timestamp.get(row),
+                kind: self.kind.owned(row),
+                user_id: self.user_id.owned(row),
+                app_id: self.app_id.owned(row),
+                cluster_id: self.cluster_id.owned(row),
+            },
+        })
+    }
+}
+
+struct Headers<'a> {
+    lists: Option<&'a ListArray>,
+    name: Text<'a>,
+    kind: Text<'a>,
+    value: Text<'a>,
+}
+
+impl<'a> Headers<'a> {
+    fn of(columns: &Columns<'a>) -> Result<Self, DecodeError> {
+        let (lists, elements) = columns.list(columns::HEADERS)?;
+        Ok(Self { lists, name: elements.text("name")?, kind: elements.text("type")?, value: elements.text("value")? })
+    }
+
+    fn of_row(&self, row: usize) -> Result<Option<Vec<(String, HeaderValue)>>, DecodeError> {
+        let Some(lists) = self.lists.filter(|lists| lists.is_valid(row)) else { return Ok(None) };
+        let header = |at: usize| {
+            let value = headers::from_tagged(self.kind.or_empty(at), self.value.or_empty(at));
+            let value = value.map_err(|_| foreign(columns::HEADERS, "holds a value that cannot be read"))?;
+            Ok((self.name.or_empty(at).to_owned(), value))
+        };
+        elements_of(lists, row).map(header).collect::<Result<_, _>>().map(Some)
+    }
+}
+
+struct Issues<'a> {
+    lists: Option<&'a ListArray>,
+    code: Text<'a>,
+    path: Text<'a>,
+    /// Not read for summaries.
+    instance_path: Text<'a>,
+    expected: Text<'a>,
+    actual: Text<'a>,
+    group: Text<'a>,
+    offset: Numbers<'a, UInt64Type>,
+}
+
+impl<'a> Issues<'a> {
+    fn of(columns: &Columns<'a>) -> Result<Self, DecodeError> {
+        let (lists, elements) = columns.list(columns::ISSUES)?;
+        Ok(Self {
+            lists,
+            code: elements.text("code")?,
+            path: elements.text("path")?,
+            instance_path: elements.text("instance_path")?,
+            expected: elements.text("expected")?,
+            actual: elements.text("actual")?,
+            group: elements.text("group")?,
+            offset: elements.numbers("offset")?,
+        })
+    }
+
+    fn at_least_one(&self, row: usize) -> Result<std::ops::Range<usize>, DecodeError> {
+        let range = self.lists.map_or(0..0, |lists| elements_of(lists, row));
+        if range.is_empty() { Err(foreign(columns::ISSUES, "has a row without any")) } else { Ok(range) }
+    }
+
+    fn of_row(&self, row: usize) -> Result<Vec<IssueRef<'a>>, DecodeError> {
+        let issue = |at: usize| IssueRef {
+            code: self.code.or_empty(at),
+            path: self.path.or_empty(at),
+            expected: self.expected.or_empty(at),
+            actual: self.actual.or_empty(at),
+            group: self.group.or_empty(at),
+            offset: self.offset.get(at),
+        };
+        Ok(self.at_least_one(row)?.map(issue).collect())
+    }
+
+    fn records_of_row(&self, row: usize) -> Result<Vec<IssueRecord>, DecodeError> {
+        let issue = |at: usize| {
+            Ok(IssueRecord {
+                code: code_text(self.code.or_empty(at)),
+                path: self.path.or_empty(at).to_owned(),
+                instance_path: self.instance_path.or_empty(at).to_owned(),
+                expected: self.expected.or_empty(at).to_owned(),
+                actual: self.actual.or_empty(at).to_owned(),
+                group: group(self.group.or_empty(at))?,
+                offset: self.offset.get(at),
+            })
+        };
+        self.at_least_one(row)?.map(issue).collect()
+    }
+}
+
+struct Attempts<'a> {
+    lists: Option<&'a ListArray>,
+    n: Numbers<'a, UInt32Type>,
+    at: Numbers<'a, TimestampMicrosecondType>,
+    stage: Text<'a>,
+    code: Text<'a>,
+    group: Text<'a>,
+    instance: Text<'a>,
+    version: Text<'a>,
+    source: Text<'a>,
+}
+
+impl<'a> Attempts<'a> {
+    fn of(columns: &Columns<'a>) -> Result<Self, DecodeError> {
+        let (lists, elements) = columns.list(columns::ATTEMPTS)?;
+        Ok(Self {
+            lists,
+            n: elements.numbers("n")?,
+            at: elements.instants("at")?,
+            stage: elements.text("stage")?,
+            code: elements.text("code")?,
+            group: elements.text("group")?,
+            instance: elements.text("instance")?,
+            version: elements.text("version")?,
+            source: elements.text("source")?,
+        })
+    }
+
+    fn of_row(&self, row: usize) -> Result<Vec<Attempt>, DecodeError> {
+        let Some(lists) = self.lists else { return Ok(Vec::new()) };
+        let source = |at: usize| AttemptSource::parse(self.source.or_empty(at));
+        let attempt = |at: usize| {
+            Ok(Attempt {
+                n: self.n.get(at).unwrap_or(0),
+                at: self.at.instant(at)?,
+                stage: stage_text(self.stage.or_empty(at)),
+                code: code_text(self.code.or_empty(at)),
+                group: group(self.group.or_empty(at))?,
+                instance: self.instance.or_empty(at).to_owned(),
+                version: self.version.or_empty(at).to_owned(),
+                source: source(at).ok_or_else(|| foreign(columns::ATTEMPTS, "holds an unknown source"))?,
+            })
+        };
+        elements_of(lists, row).map(attempt).collect()
+    }
+}
+
+fn elements_of(lists: &ListArray, row: usize) -> std::ops::Range<usize> {
+    let offsets = lists.value_offsets();
+    offsets[row] as usize..offsets[row + 1] as usize
+}
+
+/// The columns of a batch, or the fields of a list's elements, by name.
+struct Columns<'a> {
+    names: Option<&'a Fields>,
+    arrays: &'a [ArrayRef],
+}
+
+impl<'a> Columns<'a> {
+    fn of(batch: &'a RecordBatch) -> Self {
+        Self { names: Some(batch.schema_ref().fields()), arrays: batch.columns() }
+    }
+
+    /// The column of that name as `cast` sees it; `None` when there is none.
+    fn typed<T: ?Sized>(
+        &self,
+        name: &str,
+        cast: impl Fn(&'a ArrayRef) -> Option<&'a T>,
+    ) -> Result<Option<&'a T>, DecodeError> {
+        let Some(at) = self.names.and_then(|names| names.find(name)).map(|(at, _)| at) else { return Ok(None) };
+        cast(&self.arrays[at]).map(Some).ok_or_else(|| foreign(name, "is of another type"))
+    }
+
+    fn text(&self, name: &str) -> Result<Text<'a>, DecodeError> {
+        Ok(Text(self.typed(name, |array| array.as_string_opt::<i32>())?))
+    }
+
+    fn numbers<T: ArrowPrimitiveType>(&self, name: &str) -> Result<Numbers<'a, T>, DecodeError> {
+        Ok(Numbers(self.typed(name, |array| array.as_primitive_opt::<T>())?))
+    }
+
+    fn instants(&self, name: &str) -> Result<Numbers<'a, TimestampMicrosecondType>, DecodeError> {
+        self.numbers(name)
+    }
+
+    fn fixed(&self, name: &str) -> Result<Fixed<'a>, DecodeError> {
+        Ok(Fixed(self.typed(name, |array| array.as_fixed_size_binary_opt())?))
+    }
+
+    /// The lists of that column, and the fields of their elements.
+    fn list(&self, name: &str) -> Result<(Option<&'a ListArray>, Columns<'a>), DecodeError> {
+        let Some(lists) = self.typed(name, |array| array.as_list_opt::<i32>())? else {
+            return Ok((None, Columns { names: None, arrays: &[] }));
+        };
+        let elements = lists.values().as_struct_opt().ok_or_else(|| foreign(name, "is of another type"))?;
+        Ok((Some(lists), Columns { names: Some(elements.fields()), arrays: elements.columns() }))
+    }
+}
+
+/// A column of text that may be absent.
+#[derive(Clone, Copy)]
+struct Text<'a>(Option<&'a StringArray>);
+
+impl<'a> Text<'a> {
+    fn get(self, row: usize) -> Option<&'a str> {
+        self.0.filter(|array| array.is_valid(row)).map(|array| array.value(row))
+    }
+
+    fn or_empty(self, row: usize) -> &'a str {
+        self.get(row).unwrap_or_default()
+    }
+
+    fn owned(self, row: usize) -> Option<String> {
+        self.get(row).map(str::to_owned)
+    }
+}
+
+/// A column of numbers, or of microseconds of UTC, that may be absent.
+struct Numbers<'a, T: ArrowPrimitiveType>(Option<&'a PrimitiveArray<T>>);
+
+impl<T: ArrowPrimitiveType> Numbers<'_, T> {
+    fn get(&self, row: usize) -> Option<T::Native> {
+        self.0.filter(|array| array.is_valid(row)).map(|array| array.value(row))
+    }
+}
+
+impl Numbers<'_, TimestampMicrosecondType> {
+    fn instant_or_null(&self, row: usize) -> Result<Option<DateTime<Utc>>, DecodeError> {
+        let Some(micros) = self.get(row) else { return Ok(None) };
+        let instant = DateTime::from_timestamp_micros(micros);
+        instant.map(Some).ok_or_else(|| DecodeError::Foreign("a time is beyond what can be told".to_owned()))
+    }
+
+    fn instant(&self, row: usize) -> Result<DateTime<Utc>, DecodeError> {
+        self.instant_or_null(row)?.ok_or_else(|| DecodeError::Foreign("a row lacks one of its times".to_owned()))
+    }
+}
+
+/// A column of bytes of one length, that may be absent.
+struct Fixed<'a>(Option<&'a FixedSizeBinaryArray>);
+
+impl Fixed<'_> {
+    fn bytes<const N: usize>(&self, row: usize) -> Result<Option<[u8; N]>, DecodeError> {
+        let Some(array) = self.0.filter(|array| array.is_valid(row)) else { return Ok(None) };
+        let bytes = array.value(row).try_into();
+        bytes.map(Some).map_err(|_| DecodeError::Foreign(format!("a hash is not {N} bytes long")))
+    }
+}
