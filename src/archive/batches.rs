@@ -1,0 +1,187 @@
+//! The open batches of one shard, one for each partition. Pure: when to close them is the flow's to say.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow_array::{BooleanArray, RecordBatch};
+
+use super::layout::Layout;
+use super::rows::{Row, Rows};
+use crate::event::HeaderValue;
+use crate::rejection::{Code, Issue, Rejection};
+
+/// Bytes of events one batch takes. Columns count their bytes in 32 bits, and an event's text may grow sixfold as JSON (a
+/// control character becomes `\u0001`).
+const BATCH_BYTES_MAX: usize = i32::MAX as usize / 6;
+
+/// The open batches of one shard.
+#[derive(Debug)]
+pub struct Batches {
+    layout: Arc<Layout>,
+    open: Vec<Open>,
+    places: HashMap<Box<str>, usize>,
+    /// The place of the last row's partition: events mostly come from one.
+    last: usize,
+    rows: usize,
+    bytes: usize,
+    /// Reused from row to row.
+    partition: String,
+}
+
+#[derive(Debug)]
+struct Open {
+    partition: Box<str>,
+    rows: Rows,
+    bytes: usize,
+}
+
+/// Why a row was not taken. The batches are as before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// The event cannot be archived: its dead letter.
+    Row(Rejection),
+    /// No fault of the event: close the batches, then push it again. Empty batches never say this.
+    Full,
+}
+
+/// A closed batch: the rows of one partition, ready to be a file.
+#[derive(Clone, Debug)]
+pub struct SealedBatch {
+    /// As [`super::Partitioner::write`] gives it.
+    pub partition: String,
+    pub rows: RecordBatch,
+    /// [`Row::delivery`] of each row, in order.
+    pub deliveries: Vec<u32>,
+}
+
+impl Batches {
+    pub fn new(layout: Arc<Layout>) -> Self {
+        Self { layout, open: Vec::new(), places: HashMap::new(), last: 0, rows: 0, bytes: 0, partition: String::new() }
+    }
+
+    /// Appends `row` to the batch of its partition, opening one if need be.
+    ///
+    /// # Errors
+    /// See [`Refused`]; on either, nothing is appended.
+    pub fn push(&mut self, row: &Row<'_>) -> Result<(), Refused> {
+        let mut partition = std::mem::take(&mut self.partition);
+        let result = self.push_to(row, &mut partition);
+        self.partition = partition;
+        result
+    }
+
+    fn push_to(&mut self, row: &Row<'_>, partition: &mut String) -> Result<(), Refused> {
+        self.layout.partitioner.write(row.event, row.event_time_us, partition).map_err(Refused::Row)?;
+        let bytes = size(row);
+        if bytes > BATCH_BYTES_MAX {
+            let limit = format!("at most {BATCH_BYTES_MAX} bytes");
+            return Err(Refused::Row(Issue::at(Code::EncodeRefused, "", limit, "more").into()));
+        }
+        let place = self.find(partition);
+        match place {
+            Some(place) if self.open[place].bytes + bytes > BATCH_BYTES_MAX => return Err(Refused::Full),
+            None if self.open.len() >= self.layout.options.open_partitions_max.max(1) => return Err(Refused::Full),
+            _ => {}
+        }
+        let place = match place {
+            Some(place) => {
+                self.open[place].rows.push(row).map_err(Refused::Row)?;
+                place
+            }
+            None => {
+                let mut rows = Rows::new(Arc::clone(&self.layout));
+                rows.push(row).map_err(Refused::Row)?;
+                self.places.insert(partition.as_str().into(), self.open.len());
+                self.open.push(Open { partition: partition.as_str().into(), rows, bytes: 0 });
+                self.open.len() - 1
+            }
+        };
+        self.last = place;
+        self.open[place].bytes += bytes;
+        self.bytes += bytes;
+        self.rows += 1;
+        Ok(())
+    }
+
+    fn find(&self, partition: &str) -> Option<usize> {
+        match self.open.get(self.last) {
+            Some(open) if *open.partition == *partition => Some(self.last),
+            _ => self.places.get(partition).copied(),
+        }
+    }
+
+    /// Rows in all open batches.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Bytes of the events in all open batches: bodies, names and headers. Memory is near that, and below three times it
+    /// while buffers double.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub fn open_partitions(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Closes all batches, in the order of their partitions' names, and leaves none open.
+    pub fn seal(&mut self) -> Vec<SealedBatch> {
+        let mut open = std::mem::take(&mut self.open);
+        *self = Self::new(Arc::clone(&self.layout));
+        open.sort_unstable_by(|one, other| one.partition.cmp(&other.partition));
+        open.into_iter().map(Open::seal).collect()
+    }
+}
+
+impl Open {
+    fn seal(self) -> SealedBatch {
+        let (rows, deliveries) = self.rows.finish();
+        SealedBatch { partition: self.partition.into(), rows, deliveries }
+    }
+}
+
+/// Bytes of memory a row costs, near enough to bound by.
+fn size(row: &Row<'_>) -> usize {
+    let message = row.message;
+    let headers = message.properties.headers.as_deref().map_or(0, table_size);
+    FIXED + message.body.len() + message.exchange.len() + message.routing_key.len() + row.queue.len() + headers
+}
+
+/// Bytes of what has a fixed size, an allowance.
+const FIXED: usize = 64;
+
+fn table_size(members: &[(String, HeaderValue)]) -> usize {
+    members.iter().map(|(name, value)| name.len() + header_size(value)).sum()
+}
+
+fn header_size(value: &HeaderValue) -> usize {
+    FIXED
+        + match value {
+            HeaderValue::Text(bytes) | HeaderValue::Bytes(bytes) => bytes.len(),
+            HeaderValue::Array(values) => values.iter().map(header_size).sum(),
+            HeaderValue::Table(members) => table_size(members),
+            _ => 0,
+        }
+}
+
+impl SealedBatch {
+    /// The rows `from` to `to`, not included.
+    pub(super) fn slice(&self, from: usize, to: usize) -> SealedBatch {
+        SealedBatch {
+            partition: self.partition.clone(),
+            rows: self.rows.slice(from, to - from),
+            deliveries: self.deliveries[from..to].to_vec(),
+        }
+    }
+
+    /// The batch without the rows at those places.
+    pub(super) fn without(&self, places: &[usize]) -> SealedBatch {
+        let stays = |place: &usize| !places.contains(place);
+        let mask: BooleanArray = (0..self.deliveries.len()).map(|place| Some(stays(&place))).collect();
+        let rows = arrow_select::filter::filter_record_batch(&self.rows, &mask)
+            .expect("the mask is as long as the batch, and filtering shrinks every column");
+        let deliveries = (0..self.deliveries.len()).filter(stays).map(|place| self.deliveries[place]).collect();
+        SealedBatch { partition: self.partition.clone(), rows, deliveries }
+    }
+}

@@ -1,0 +1,350 @@
+//! A batch to the bytes of a Parquet file.
+//!
+//! zstd at the configured level; page index and statistics; a dictionary where values repeat and none where they do not;
+//! DELTA_BINARY_PACKED for integers and times; a bloom filter on `_event_id`. The types are Parquet's own alone: without
+//! Arrow's copy of the schema in the footer, all readers read the same thing.
+
+use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float64Type, Int64Type, TimestampMicrosecondType};
+use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_schema::{DataType, Field};
+use bytes::Bytes;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::KeyValue;
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
+use parquet::schema::types::ColumnPath;
+
+use super::batches::SealedBatch;
+use crate::column;
+use crate::rejection::{Code, Issue, Rejection};
+
+/// The version of what is written: columns, encodings and footer keys. A reader of ours reads all versions up to its own.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// A row group's bounds. Most files are one row group, as a window of unacked deliveries is no more.
+const ROW_GROUP_ROWS_MAX: usize = 1_000_000;
+const ROW_GROUP_BYTES_MAX: usize = 128 << 20;
+
+/// What the files of a flush say of where they come from.
+#[derive(Clone, Copy, Debug)]
+pub struct FileFacts<'a> {
+    pub program_version: &'a str,
+    pub pipeline: &'a str,
+    /// `name@version`.
+    pub schema_label: &'a str,
+    pub schema_hash: &'a str,
+    pub instance: &'a str,
+    /// The flush's ULID.
+    pub flush: &'a str,
+    /// zstd level, 1 to 22.
+    pub compression_level: i32,
+}
+
+/// A whole file, not yet stored.
+#[derive(Clone, Debug)]
+pub struct EncodedFile {
+    /// As [`super::Partitioner::write`] gives it.
+    pub partition: String,
+    pub bytes: Bytes,
+    /// [`super::Row::delivery`] of each row, in order.
+    pub deliveries: Vec<u32>,
+    /// Earliest and latest event time, in microseconds since 1970.
+    pub event_time_min_us: i64,
+    pub event_time_max_us: i64,
+}
+
+impl EncodedFile {
+    pub fn rows(&self) -> usize {
+        self.deliveries.len()
+    }
+}
+
+/// Why a batch makes no file.
+#[derive(Debug, thiserror::Error)]
+pub enum EncodeError {
+    /// Some row of it never will; [`encode_isolating`] finds which.
+    #[error("parquet refused a batch of {rows} rows")]
+    Refused { rows: usize, source: ParquetError },
+}
+
+/// The file of `batch`. Takes CPU time in proportion: some microseconds a row.
+///
+/// # Errors
+/// See [`EncodeError`].
+pub fn encode(batch: &SealedBatch, facts: &FileFacts<'_>) -> Result<EncodedFile, EncodeError> {
+    let rows = batch.deliveries.len();
+    let times = event_times(&batch.rows);
+    let bytes = write(&batch.rows, properties(&batch.rows, facts, times))
+        .map_err(|source| EncodeError::Refused { rows, source })?;
+    Ok(EncodedFile {
+        partition: batch.partition.clone(),
+        bytes: bytes.into(),
+        deliveries: batch.deliveries.clone(),
+        event_time_min_us: times.0,
+        event_time_max_us: times.1,
+    })
+}
+
+/// The file of all rows of `batch` that Parquet can hold, `None` if there is no such row, and the others' deliveries with
+/// their rejections: [`Code::EncodeRefused`], or [`Code::InternalPanic`] for a row that alone makes the encoder panic.
+///
+/// # Panics
+/// As the encoder does, if it fails on rows together but on none alone: then it is not the rows' fault.
+pub fn encode_isolating(batch: &SealedBatch, facts: &FileFacts<'_>) -> (Option<EncodedFile>, Vec<(u32, Rejection)>) {
+    isolating(batch, &|batch| encode(batch, facts))
+}
+
+fn isolating(
+    batch: &SealedBatch,
+    encode: &dyn Fn(&SealedBatch) -> Result<EncodedFile, EncodeError>,
+) -> (Option<EncodedFile>, Vec<(u32, Rejection)>) {
+    if let Ok(Ok(file)) = catch_unwind(AssertUnwindSafe(|| encode(batch))) {
+        return (Some(file), Vec::new());
+    }
+    let mut failing = Vec::new();
+    find_failing(batch, 0, batch.deliveries.len(), encode, &mut failing);
+    let places: Vec<_> = failing.iter().map(|(place, _)| *place).collect();
+    let rejections = failing
+        .into_iter()
+        .map(|(place, code)| (batch.deliveries[place], Rejection::from(Issue::whole(code))))
+        .collect();
+    let rest = batch.without(&places);
+    if rest.deliveries.is_empty() {
+        return (None, rejections);
+    }
+    let file = encode(&rest).unwrap_or_else(|error| panic!("rows fail together that do not alone: {error}"));
+    (Some(file), rejections)
+}
+
+/// Adds to `failing` the places from `from` to `to` of rows that fail alone, by halving.
+fn find_failing(
+    batch: &SealedBatch,
+    from: usize,
+    to: usize,
+    encode: &dyn Fn(&SealedBatch) -> Result<EncodedFile, EncodeError>,
+    failing: &mut Vec<(usize, Code)>,
+) {
+    let slice = batch.slice(from, to);
+    let code = match catch_unwind(AssertUnwindSafe(|| encode(&slice))) {
+        Ok(Ok(_)) => return,
+        Ok(Err(_)) => Code::EncodeRefused,
+        Err(_) => Code::InternalPanic,
+    };
+    if to - from == 1 {
+        failing.push((from, code));
+    } else {
+        let middle = from + (to - from) / 2;
+        find_failing(batch, from, middle, encode, failing);
+        find_failing(batch, middle, to, encode, failing);
+    }
+}
+
+fn write(rows: &RecordBatch, properties: WriterProperties) -> Result<Vec<u8>, ParquetError> {
+    let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
+    let mut writer = ArrowWriter::try_new_with_options(Vec::new(), rows.schema(), options)?;
+    writer.write(rows)?;
+    writer.into_inner()
+}
+
+/// Earliest and latest event time.
+fn event_times(rows: &RecordBatch) -> (i64, i64) {
+    let times = rows.column_by_name(column::EVENT_TIME).map(|times| times.as_primitive::<TimestampMicrosecondType>());
+    let times = times.map_or(&[][..], |times| times.values());
+    (times.iter().copied().min().unwrap_or(0), times.iter().copied().max().unwrap_or(0))
+}
+
+fn properties(rows: &RecordBatch, facts: &FileFacts<'_>, times: (i64, i64)) -> WriterProperties {
+    let level = ZstdLevel::try_new(facts.compression_level).unwrap_or_default();
+    let mut builder = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(level))
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS_MAX))
+        .set_max_row_group_bytes(Some(ROW_GROUP_BYTES_MAX))
+        .set_key_value_metadata(Some(footer(rows, facts, times)));
+    let schema = rows.schema();
+    for (field, array) in schema.fields().iter().zip(rows.columns()) {
+        builder = leaves(builder, field, array, vec![field.name().clone()]);
+    }
+    builder.build()
+}
+
+fn footer(rows: &RecordBatch, facts: &FileFacts<'_>, times: (i64, i64)) -> Vec<KeyValue> {
+    let mut json = Vec::new();
+    for field in rows.schema().fields() {
+        json_columns(field, field.name().clone(), &mut json);
+    }
+    let pairs = [
+        ("format_version", FORMAT_VERSION.to_string()),
+        ("program_version", facts.program_version.to_owned()),
+        ("pipeline", facts.pipeline.to_owned()),
+        ("schema", facts.schema_label.to_owned()),
+        ("schema_hash", facts.schema_hash.to_owned()),
+        ("instance", facts.instance.to_owned()),
+        ("flush", facts.flush.to_owned()),
+        ("rows", rows.num_rows().to_string()),
+        ("event_time_min_us", times.0.to_string()),
+        ("event_time_max_us", times.1.to_string()),
+        ("json_columns", serde_json::to_string(&json).expect("strings are JSON")),
+    ];
+    pairs.into_iter().map(|(key, value)| KeyValue::new(format!("parqueduct.{key}"), value)).collect()
+}
+
+/// Adds the dotted names of the columns that hold JSON text.
+fn json_columns(field: &Field, name: String, found: &mut Vec<String>) {
+    if field.metadata().contains_key(column::JSON_KEY) {
+        found.push(name);
+        return;
+    }
+    match field.data_type() {
+        DataType::Struct(members) => {
+            members.iter().for_each(|member| json_columns(member, format!("{name}.{}", member.name()), found));
+        }
+        DataType::List(element) => json_columns(element, format!("{name}[]"), found),
+        _ => {}
+    }
+}
+
+/// Sets the encodings of the leaf columns at or below `field`, of which `array` is.
+fn leaves(
+    builder: WriterPropertiesBuilder,
+    field: &Field,
+    array: &ArrayRef,
+    mut path: Vec<String>,
+) -> WriterPropertiesBuilder {
+    match field.data_type() {
+        DataType::Struct(members) => {
+            let arrays = array.as_struct().columns();
+            members.iter().zip(arrays).fold(builder, |builder, (member, array)| {
+                let path = path.iter().chain([member.name()]).cloned().collect();
+                leaves(builder, member, array, path)
+            })
+        }
+        DataType::List(element) => {
+            path.extend(["list".to_owned(), element.name().clone()]);
+            leaves(builder, element, array.as_list::<i32>().values(), path)
+        }
+        _ => leaf(builder, field, array, ColumnPath::new(path)),
+    }
+}
+
+fn leaf(
+    mut builder: WriterPropertiesBuilder,
+    field: &Field,
+    array: &ArrayRef,
+    path: ColumnPath,
+) -> WriterPropertiesBuilder {
+    if matches!(field.data_type(), DataType::Timestamp(..) | DataType::Int64 | DataType::Date32) {
+        // The fallback where there is a dictionary.
+        builder = builder.set_column_encoding(path.clone(), Encoding::DELTA_BINARY_PACKED);
+    }
+    if field.metadata().contains_key(column::JSON_KEY) || field.name() == column::RAW {
+        // Least and greatest of JSON texts prune nothing.
+        builder = builder.set_column_statistics_enabled(path.clone(), EnabledStatistics::Chunk);
+    }
+    if field.name() == column::EVENT_ID && array.null_count() < array.len() {
+        builder = builder
+            .set_column_bloom_filter_enabled(path.clone(), true)
+            .set_column_bloom_filter_fpp(path.clone(), 0.01)
+            .set_column_bloom_filter_max_ndv(path.clone(), array.len() as u64);
+    }
+    builder.set_column_dictionary_enabled(path, repeats(array))
+}
+
+/// Whether a column's values repeat enough for a dictionary, judged by its first ones.
+fn repeats(array: &ArrayRef) -> bool {
+    match array.data_type() {
+        DataType::Timestamp(..) | DataType::FixedSizeBinary(_) | DataType::Binary => false,
+        DataType::Utf8 => repeat_in(array.as_string::<i32>().iter().flatten()),
+        DataType::Int64 => repeat_in(array.as_primitive::<Int64Type>().iter().flatten()),
+        DataType::Float64 => repeat_in(array.as_primitive::<Float64Type>().iter().flatten().map(f64::to_bits)),
+        _ => true,
+    }
+}
+
+fn repeat_in<T: Eq + std::hash::Hash>(values: impl Iterator<Item = T>) -> bool {
+    const SAMPLE: usize = 512;
+    const SAMPLE_MIN: usize = 32;
+    let mut seen = 0;
+    let different: HashSet<T> = values.take(SAMPLE).inspect(|_| seen += 1).collect();
+    seen < SAMPLE_MIN || different.len() * 4 <= seen * 3
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::Int64Array;
+    use arrow_schema::Schema;
+
+    use super::*;
+
+    fn batch(rows: u32) -> SealedBatch {
+        let schema = Schema::new(vec![Field::new("n", DataType::Int64, true)]);
+        let numbers: Int64Array = (0..rows).map(i64::from).map(Some).collect();
+        let rows = RecordBatch::try_new(Arc::new(schema), vec![Arc::new(numbers)]).expect("a batch");
+        SealedBatch {
+            partition: "date=2013-01-01".to_owned(),
+            deliveries: (100..100 + rows.num_rows() as u32).collect(),
+            rows,
+        }
+    }
+
+    fn file_of(batch: &SealedBatch) -> EncodedFile {
+        EncodedFile {
+            partition: batch.partition.clone(),
+            bytes: Bytes::new(),
+            deliveries: batch.deliveries.clone(),
+            event_time_min_us: 0,
+            event_time_max_us: 0,
+        }
+    }
+
+    /// An encoder that refuses one number and panics on another.
+    fn picky(refused: i64, panics: i64) -> impl Fn(&SealedBatch) -> Result<EncodedFile, EncodeError> {
+        move |batch| {
+            let numbers = batch.rows.column(0).as_primitive::<Int64Type>().values();
+            assert!(!numbers.contains(&panics), "this one cannot be");
+            if numbers.contains(&refused) {
+                let source = ParquetError::General("no".to_owned());
+                return Err(EncodeError::Refused { rows: numbers.len(), source });
+            }
+            Ok(file_of(batch))
+        }
+    }
+
+    #[test]
+    fn a_row_that_cannot_be_written_costs_itself_alone() {
+        let (file, rejected) = isolating(&batch(10), &picky(3, 7));
+        let expected = [100, 101, 102, 104, 105, 106, 108, 109];
+        assert_eq!(file.expect("the rest is a file").deliveries, expected);
+        let brief: Vec<_> = rejected.iter().map(|(delivery, rejection)| (*delivery, rejection.code())).collect();
+        assert_eq!(brief, [(103, Code::EncodeRefused), (107, Code::InternalPanic)]);
+    }
+
+    #[test]
+    fn a_batch_of_nothing_else_makes_no_file() {
+        let (file, rejected) = isolating(&batch(1), &picky(0, 7));
+        assert!(file.is_none());
+        assert_eq!(rejected.len(), 1);
+    }
+
+    #[test]
+    fn a_good_batch_is_encoded_once() {
+        let (file, rejected) = isolating(&batch(4), &picky(-1, -1));
+        assert_eq!((file.map(|file| file.rows()), rejected.len()), (Some(4), 0));
+    }
+
+    #[test]
+    #[should_panic(expected = "fail together")]
+    fn rows_that_fail_only_together_are_not_blamed() {
+        isolating(&batch(4), &|batch| match batch.deliveries.len() {
+            0..3 => Ok(file_of(batch)),
+            rows => Err(EncodeError::Refused { rows, source: ParquetError::General("no".to_owned()) }),
+        });
+    }
+}
