@@ -19,7 +19,8 @@ pub(super) struct Profile {
 }
 
 /// Ways to credentials that need more than files: named in the error, so that nobody waits for them.
-const BEYOND_US: [&str; 5] = ["credential_process", "sso_session", "sso_start_url", "source_profile", "credential_source"];
+const BEYOND_US: [&str; 5] =
+    ["credential_process", "sso_session", "sso_start_url", "source_profile", "credential_source"];
 
 /// The profile `name`; settings of `credentials` win over those of `config`, as in AWS' tools. `None` when neither file
 /// has it.
@@ -57,11 +58,12 @@ fn section(text: &str, names: &[&str]) -> Option<BTreeMap<String, String>> {
             if inside {
                 settings.get_or_insert_default();
             }
-        } else if inside && !line.starts_with([' ', '\t', '#', ';']) {
-            if let (Some((key, value)), Some(settings)) = (bare.split_once('='), &mut settings) {
-                let value = value.split(" #").next().unwrap_or_default().trim();
-                settings.insert(key.trim().to_ascii_lowercase(), value.to_owned());
-            }
+        } else if inside
+            && !line.starts_with([' ', '\t', '#', ';'])
+            && let (Some((key, value)), Some(settings)) = (bare.split_once('='), &mut settings)
+        {
+            let value = value.split(" #").next().unwrap_or_default().trim();
+            settings.insert(key.trim().to_ascii_lowercase(), value.to_owned());
         }
     }
     settings

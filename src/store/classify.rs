@@ -17,7 +17,10 @@ pub(super) fn fault(error: object_store::Error) -> Fault {
         E::NotFound { .. } if bucket_missing(&error) => (Class::Never, Kind::NotFound),
         E::NotFound { .. } => (Class::Missing, Kind::NotFound),
         E::AlreadyExists { .. } | E::Precondition { .. } => (Class::Exists, Kind::Exists),
-        E::PermissionDenied { .. } | E::Unauthenticated { .. } => (credentials_class(&error), Kind::Auth),
+        E::PermissionDenied { .. } | E::Unauthenticated { .. } => {
+            // An answer to HEAD has no body that could say more.
+            Answer::of(&error).map_or((Class::Never, Kind::Auth), |answer| answer.verdict())
+        }
         E::Generic { .. } => generic(&error),
         E::JoinError { .. } => (Class::Later, Kind::Other),
         _ => (Class::Never, Kind::Other),
@@ -110,6 +113,12 @@ impl Answer {
     /// (<https://learn.microsoft.com/rest/api/storageservices/blob-service-error-codes>).
     fn verdict(&self) -> (Class, Kind) {
         match self.status {
+            // A key that is not allowed to will not be by waiting; a token is renewed, a clock is set right.
+            401 | 403 if self.names(&["ExpiredToken", "RequestTimeTooSkewed", "RequestExpired"]) => {
+                (Class::Later, Kind::Auth)
+            }
+            401 | 403 => (Class::Never, Kind::Auth),
+            404 => (Class::Never, Kind::NotFound),
             408 => (Class::Later, Kind::Timeout),
             429 => (Class::Later, Kind::Throttled),
             400 if self.names(&["RequestTimeout"]) => (Class::Later, Kind::Timeout),
@@ -129,17 +138,9 @@ impl Answer {
     }
 }
 
-/// A key that is not allowed to will not be by waiting; a token that ran out is renewed, a clock is set right.
-fn credentials_class(error: &object_store::Error) -> Class {
-    let passing = ["ExpiredToken", "RequestTimeTooSkewed", "RequestExpired"];
-    match Answer::of(error) {
-        Some(answer) if answer.names(&passing) => Class::Later,
-        _ => Class::Never,
-    }
-}
-
 fn bucket_missing(error: &object_store::Error) -> bool {
-    Answer::of(error).is_some_and(|answer| answer.names(&["NoSuchBucket", "ContainerNotFound", "bucket does not exist"]))
+    Answer::of(error)
+        .is_some_and(|answer| answer.names(&["NoSuchBucket", "ContainerNotFound", "bucket does not exist"]))
 }
 
 fn chain(error: &object_store::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
@@ -163,6 +164,8 @@ mod tests {
         assert_eq!(answered("500 Internal Server Error: x"), (Class::Later, Kind::Server));
         assert_eq!(answered("400 Bad Request: <Code>RequestTimeout</Code>"), (Class::Later, Kind::Timeout));
         assert_eq!(answered("400 Bad Request: <Code>InvalidRequest</Code>"), (Class::Never, Kind::Other));
+        assert_eq!(answered("403 Forbidden: <Code>AccessDenied</Code>"), (Class::Never, Kind::Auth));
+        assert_eq!(answered("403 Forbidden: <Code>RequestTimeTooSkewed</Code>"), (Class::Later, Kind::Auth));
         assert_eq!(answered("501 Not Implemented: "), (Class::Never, Kind::Other));
         assert_eq!(answered("507 Insufficient Storage: "), (Class::Later, Kind::NoSpace));
     }

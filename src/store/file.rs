@@ -34,6 +34,8 @@ impl FileStore {
         fs::create_dir_all(root).map_err(io_fault)?;
         let root = fs::canonicalize(root).map_err(io_fault)?;
         let staging = Staging::new(&root);
+        // Compared with the file system's own times only.
+        #[allow(clippy::disallowed_methods)]
         let swept = staging.sweep(SystemTime::now());
         if swept > 0 {
             tracing::info!(swept, root = %root.display(), "removed unfinished writes of dead processes");
@@ -43,7 +45,9 @@ impl FileStore {
 
     pub fn create(&self, path: &str, bytes: &[u8]) -> Result<(), Fault> {
         let target = self.root.join(path);
-        if target.symlink_metadata().is_ok() {
+        if target.is_file() {
+            // Should it be ours, from an attempt that failed after it got its name, it is not durable yet.
+            self.sync(&target).map_err(never_missing)?;
             return Err(io_fault(ErrorKind::AlreadyExists.into()));
         }
         // A staging directory that is missing is no missing object.
@@ -55,6 +59,13 @@ impl FileStore {
             ErrorKind::AlreadyExists => io_fault(error),
             _ => never_missing(error),
         })
+    }
+
+    fn sync(&self, target: &Path) -> io::Result<()> {
+        File::open(target)?.sync_all()?;
+        let parent = target.parent().ok_or(ErrorKind::InvalidFilename)?;
+        self.make_durable_dir(parent)?;
+        sync_dir(parent)
     }
 
     fn publish(&self, staged: &Path, target: &Path) -> io::Result<()> {
@@ -161,7 +172,7 @@ impl FileStore {
             let going = match child.ends_with('/') {
                 true => self.walk_dir(&path, after, each)?,
                 false => match fs::metadata(self.root.join(&path)) {
-                    Ok(metadata) => each(Entry { path, bytes: metadata.len() }),
+                    Ok(metadata) => !metadata.is_file() || each(Entry { path, bytes: metadata.len() }),
                     Err(error) if error.kind() == ErrorKind::NotFound => true,
                     Err(error) => return Err(error),
                 },
@@ -179,7 +190,9 @@ impl FileStore {
         match fs::metadata(&path) {
             Ok(metadata) if metadata.is_dir() => Err(io_fault(ErrorKind::NotFound.into())),
             // Below what is a file, nothing is.
-            Err(error) if error.kind() == ErrorKind::NotADirectory => Err(Fault::new(Class::Missing, Kind::NotFound, error)),
+            Err(error) if error.kind() == ErrorKind::NotADirectory => {
+                Err(Fault::new(Class::Missing, Kind::NotFound, error))
+            }
             _ => Ok(path),
         }
     }

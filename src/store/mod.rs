@@ -30,6 +30,7 @@ use error::{Class, Fault};
 use file::FileStore;
 use object::Remote;
 use retry::{Attempts, RetryLimits};
+use tokio::time::Instant;
 
 /// Deletions under way at once in [`Store::delete_all`].
 const DELETES_AT_ONCE: usize = 8;
@@ -82,6 +83,12 @@ impl Store {
         }
     }
 
+    /// Any store, as [`Store::memory`].
+    #[cfg(test)]
+    fn over(store: Arc<dyn object_store::ObjectStore>) -> Self {
+        Self { backend: Backend::Remote(Remote::new(store, "")), ..Self::memory() }
+    }
+
     /// What messages call it, such as `s3://bucket/prefix`; no credentials.
     pub fn name(&self) -> &str {
         &self.name
@@ -98,7 +105,7 @@ impl Store {
     /// [`StoreError::Refused`]: never will work as is.
     pub async fn create(&self, path: &str, bytes: Bytes) -> Result<(), StoreError> {
         self.check(Op::Create, path)?;
-        let mut attempts = self.limits.start();
+        let mut attempts = self.limits.start(Instant::now());
         let mut in_doubt = false;
         loop {
             let fault = match self.create_once(path, &bytes, in_doubt).await {
@@ -119,7 +126,8 @@ impl Store {
 
     /// Looks before it writes when an earlier attempt may have taken effect.
     async fn create_once(&self, path: &str, bytes: &Bytes, in_doubt: bool) -> Result<Standing, Fault> {
-        if in_doubt {
+        // A directory is not asked: only a creation makes what stands there durable.
+        if in_doubt && matches!(self.backend, Backend::Remote(_)) {
             match self.standing(path, bytes).await? {
                 Standing::Nothing => {}
                 found => return Ok(found),
@@ -217,11 +225,12 @@ impl Store {
             last: after.map(str::to_owned),
             sorted: true,
             pages: None,
-            attempts: self.limits.start(),
+            attempts: self.limits.start(Instant::now()),
         };
-        stream::try_unfold(listing, |mut listing| async move {
-            Ok(listing.next().await?.map(|entry| (entry, listing)))
-        })
+        stream::try_unfold(
+            listing,
+            |mut listing| async move { Ok(listing.next().await?.map(|entry| (entry, listing))) },
+        )
         .boxed()
     }
 
@@ -238,7 +247,7 @@ impl Store {
         F: Future<Output = Result<T, Fault>>,
     {
         self.check(op, path)?;
-        let mut attempts = self.limits.start();
+        let mut attempts = self.limits.start(Instant::now());
         loop {
             match once().await {
                 Ok(done) => return Ok(done),
@@ -250,7 +259,7 @@ impl Store {
     /// Waits before the next attempt, or gives the error when there is none.
     async fn pause(&self, op: Op, path: &str, fault: Fault, attempts: &mut Attempts) -> Result<(), StoreError> {
         self.failed(op, fault.kind);
-        let wait = if fault.class == Class::Later { attempts.next_wait() } else { None };
+        let wait = if fault.class == Class::Later { attempts.next_wait(Instant::now()) } else { None };
         let Some(wait) = wait else { return Err(fault.into_error(op, path)) };
         tracing::debug!(op = op.as_str(), kind = fault.kind.as_str(), path, ?wait, error = %fault.source, "trying again");
         tokio::time::sleep(wait).await;
@@ -325,7 +334,7 @@ impl Listing {
         let entry = pages.try_next().await?;
         if entry.is_some() {
             // The attempts are those of one page, not of a whole listing.
-            self.attempts = self.store.limits.start();
+            self.attempts = self.store.limits.start(Instant::now());
         }
         Ok(entry)
     }

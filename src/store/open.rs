@@ -183,8 +183,7 @@ fn s3_store(
 fn s3_credentials(builder: AmazonS3Builder, s3: &S3, profile: &Profile, env: Environment<'_>) -> AmazonS3Builder {
     let exposed = |secret: &Option<Secret>| secret.as_ref().map(|secret| secret.expose().to_owned());
     let configured = (exposed(&s3.access_key_id), exposed(&s3.secret_access_key), exposed(&s3.session_token));
-    let of_profile =
-        (profile.access_key_id.clone(), profile.secret_access_key.clone(), profile.session_token.clone());
+    let of_profile = (profile.access_key_id.clone(), profile.secret_access_key.clone(), profile.session_token.clone());
     let of_env = (env("AWS_ACCESS_KEY_ID"), env("AWS_SECRET_ACCESS_KEY"), env("AWS_SESSION_TOKEN"));
     let candidates = match s3.profile {
         Some(_) => [configured, of_profile, of_env],
@@ -300,10 +299,7 @@ fn azure_store(
         let key: AzureConfigKey = name.to_ascii_lowercase().parse().map_err(classify::fault)?;
         builder = builder.with_config(key, value);
     }
-    builder = builder
-        .with_container_name(&azure.container)
-        .with_client_options(client)
-        .with_retry(no_retries(config));
+    builder = builder.with_container_name(&azure.container).with_client_options(client).with_retry(no_retries(config));
     if azure.emulator {
         builder = builder.with_use_emulator(true);
     }
@@ -350,7 +346,6 @@ fn first<const N: usize>(candidates: [Option<String>; N]) -> Option<String> {
 }
 
 fn read(file: &Path) -> Result<String, Fault> {
-    std::fs::read_to_string(file).map_err(|error| {
-        Fault::new(Class::Never, Kind::Other, format!("cannot read {}: {error}", file.display()))
-    })
+    std::fs::read_to_string(file)
+        .map_err(|error| Fault::new(Class::Never, Kind::Other, format!("cannot read {}: {error}", file.display())))
 }

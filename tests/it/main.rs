@@ -1,3 +1,5 @@
 //! The integration tests: one binary.
 
+mod harness;
 mod json_schema_suite;
+mod store;

@@ -144,10 +144,10 @@ impl FlushLog {
     async fn decide(&self, name: &FlushName, outcome: &Outcome) -> Result<Option<Outcome>, FlushError> {
         let path = name.outcome_path();
         // Such a store would overwrite. Looking first leaves a gap that only our own epochs could fall into.
-        if !self.conditional_create {
-            if let Some(standing) = self.read(&path).await? {
-                return Ok(Some(standing));
-            }
+        if !self.conditional_create
+            && let Some(standing) = self.read(&path).await?
+        {
+            return Ok(Some(standing));
         }
         match self.store.create(&path, record::encode(outcome)).await {
             Ok(()) => Ok(None),
@@ -295,7 +295,7 @@ impl FlushLog {
         Ok(newest)
     }
 
-    /// The flushes of a file, by start offset, then attempt; open ones too.
+    /// The flushes of a file, by start offset, then attempt; open ones too. [`Resume::of`] makes sense of them.
     ///
     /// # Errors
     /// [`FlushError::Store`]; [`FlushError::Unreadable`].
@@ -362,8 +362,7 @@ impl FlushLog {
 
     async fn read<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>, FlushError> {
         let Some(bytes): Option<Bytes> = self.store.get_if_exists(path).await? else { return Ok(None) };
-        let unreadable =
-            |error: RecordError| FlushError::Unreadable { path: path.to_owned(), source: error.into() };
+        let unreadable = |error: RecordError| FlushError::Unreadable { path: path.to_owned(), source: error.into() };
         record::decode(&bytes).map(Some).map_err(unreadable)
     }
 }

@@ -17,8 +17,12 @@ mod decide;
 mod log;
 mod name;
 mod record;
+mod resume;
+#[cfg(test)]
+mod tests;
 
 pub use decide::{Here, Liveness};
 pub use log::{Decision, Flush, FlushError, FlushLog, FlushState, Resolved};
 pub use name::FlushName;
 pub use record::{Committed, FileEnd, Intent, Outcome, Owner, Source, StoredObject, Verdict};
+pub use resume::Resume;

@@ -38,6 +38,12 @@ impl FlushName {
         time_of(Ulid::from_string(rest.get(..26)?).ok()?)
     }
 
+    /// The start offset and attempt of a file's flush; `None` for a queue's.
+    pub fn file_start(&self) -> Option<(u64, u16)> {
+        let (start, attempt) = self.stem.strip_prefix("file-")?.split_once('/')?.1.split_once('-')?;
+        Some((start.parse().ok()?, attempt.parse().ok()?))
+    }
+
     /// Where its intent lies while the flush is open.
     pub fn intent_path(&self) -> String {
         format!("{}/{}{INTENT}", open_dir(&self.pipeline), self.stem)
@@ -118,7 +124,8 @@ mod tests {
         assert_eq!(queue.begun_at(), Some(at));
         let file = FlushName::file("flights", "ab12", 77, 2);
         assert_eq!(file.intent_path(), "meta/flushes/flights/open/file-ab12/00000000000000000077-0002.intent.json");
-        assert_eq!(file.begun_at(), None);
+        assert_eq!((file.begun_at(), file.file_start()), (None, Some((77, 2))));
+        assert_eq!(queue.file_start(), None);
         assert!(floor("flights", at) < queue.outcome_path());
     }
 }
