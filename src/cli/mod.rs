@@ -1,1 +1,3 @@
 //! Commands: arguments in, text out.
+
+pub mod dlq; // the dead letters, for people and for programs

@@ -10,7 +10,8 @@ use ulid::Ulid;
 
 use super::rows::{read_letters, read_summaries};
 use super::{DeadLetter, FORMAT, FORMAT_KEY, columns};
-use crate::dlq::fingerprint::GroupId;
+use crate::dlq::fingerprint::{GroupId, Signature};
+use crate::dlq::sentence;
 
 /// Rows decoded at a time.
 const BATCH_ROWS: usize = 1024;
@@ -66,6 +67,16 @@ pub struct IssueRef<'a> {
     /// As written; the text of a [`GroupId`].
     pub group: &'a str,
     pub offset: Option<u64>,
+}
+
+impl Summary<'_> {
+    /// What is wrong in the first place, for people; holds no value of the event.
+    pub fn sentence(&self) -> String {
+        self.issues.first().map_or_else(String::new, |issue| {
+            let IssueRef { code, path, expected, actual, offset, .. } = *issue;
+            sentence::of(&Signature::new(code, path, expected, actual, offset, self.body_bytes))
+        })
+    }
 }
 
 /// Every letter of a file, in the file's order.

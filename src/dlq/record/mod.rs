@@ -20,6 +20,7 @@ pub use decode::{DecodeError, IssueRef, Narrowing, Summary, decode, decode_summa
 pub use encode::{EncodeError, Encoder, encode};
 
 use super::fingerprint::{GroupId, Signature};
+use super::sentence;
 use crate::event::{Delivery, Message};
 use crate::rejection::{Issue, Rejection};
 
@@ -206,6 +207,12 @@ impl IssueRecord {
         let Issue { code, path, instance_path, expected, actual, offset } = issue.clone();
         let group = Signature::new(code.as_str(), &path, &expected, &actual, offset, body_bytes).group(pipeline);
         Self { code: code.as_str().into(), path, instance_path, expected, actual, group, offset }
+    }
+
+    /// What is wrong, for people; the body is `body_bytes` long.
+    pub fn sentence(&self, body_bytes: u64) -> String {
+        let Self { code, path, expected, actual, offset, .. } = self;
+        sentence::of(&Signature::new(code, path, expected, actual, *offset, body_bytes))
     }
 }
 

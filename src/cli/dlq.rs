@@ -1,0 +1,309 @@
+//! `parqueduct dlq`: the dead letters, for people and for programs. Reads only; all text goes to lent writers.
+
+mod arguments;
+mod body; // a body as JSON, text or hexadecimal
+mod export;
+mod line; // one dead letter as JSON
+mod show;
+mod table;
+#[cfg(test)]
+mod tests;
+mod text; // cleaning and timing what is shown
+
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+
+use anyhow::{Context, bail};
+use chrono::{DateTime, Utc};
+
+pub use arguments::{
+    BodyForm, Command, ExportArguments, FilterArguments, GroupsArguments, ListArguments, ShowArguments, When,
+};
+
+use crate::dlq::groups::Group;
+use crate::dlq::record::{DeadLetter, Summary};
+use crate::dlq::records::{Filter, Order, Records, Unreadable};
+use crate::store::Store;
+use table::{Column, Table};
+use text::{clean, seconds};
+
+/// Files of dead letters read at the same time.
+const READS_MAX: usize = 4;
+
+/// Rows of a table when nobody says how many; programs get all.
+const TABLE_ROWS: usize = 100;
+
+/// Whether everything was shown; decides the exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Complete,
+    /// Some files could not be read; each was named on the error output.
+    Partial,
+}
+
+impl Outcome {
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Outcome::Complete => 0,
+            Outcome::Partial => 1,
+        }
+    }
+}
+
+/// Where a command runs.
+pub struct Surroundings {
+    pub store: Store,
+    /// What `--since 2h` counts back from.
+    pub now: DateTime<Utc>,
+    /// Characters in a line of the terminal; `None` when the output is no terminal: then nothing is cut.
+    pub width: Option<usize>,
+}
+
+/// Runs one command. A reader who closes `out` early ends it quietly.
+///
+/// # Errors
+/// One line for a person: the store, a file to write, or an id that is not there.
+pub async fn run(
+    command: &Command,
+    surroundings: Surroundings,
+    out: &mut impl Write,
+    errors: &mut impl Write,
+) -> anyhow::Result<Outcome> {
+    let Surroundings { store, now, width } = surroundings;
+    let place = store.name().to_owned();
+    let mut session = Session { records: Records::new(store, READS_MAX), place, now, width, out: Out::new(out) };
+    let done = match command {
+        Command::List(arguments) => session.list(arguments).await,
+        Command::Show(arguments) => session.show(arguments).await,
+        Command::Groups(arguments) => session.groups(arguments).await,
+        Command::Export(arguments) => session.export(arguments).await,
+    };
+    let flushed = session.out.flush();
+    if session.out.closed {
+        return Ok(Outcome::Complete);
+    }
+    let unreadable = done?;
+    flushed.context("cannot write the output")?;
+    for file in &unreadable {
+        let chain: Vec<_> = anyhow::Chain::new(file).map(ToString::to_string).collect();
+        // Nobody may be listening there; the exit code says it as well.
+        let _ = writeln!(errors, "{}", clean(&chain.join(": ")));
+    }
+    Ok(if unreadable.is_empty() { Outcome::Complete } else { Outcome::Partial })
+}
+
+/// A lent writer that remembers whether its reader has gone.
+struct Out<'w, W> {
+    writer: &'w mut W,
+    closed: bool,
+}
+
+impl<'w, W: Write> Out<'w, W> {
+    fn new(writer: &'w mut W) -> Self {
+        Self { writer, closed: false }
+    }
+
+    fn noting<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
+        self.closed |= matches!(&result, Err(error) if error.kind() == io::ErrorKind::BrokenPipe);
+        result
+    }
+}
+
+impl<W: Write> Write for Out<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.writer.write(bytes);
+        self.noting(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let flushed = self.writer.flush();
+        self.noting(flushed)
+    }
+}
+
+struct Session<'w, W> {
+    records: Records,
+    /// The store's name.
+    place: String,
+    now: DateTime<Utc>,
+    width: Option<usize>,
+    out: Out<'w, W>,
+}
+
+impl<W: Write> Session<'_, W> {
+    async fn list(&mut self, arguments: &ListArguments) -> anyhow::Result<Vec<Unreadable>> {
+        let filter = arguments.filter.at(self.now)?;
+        if arguments.json {
+            let limit = arguments.limit.unwrap_or(usize::MAX);
+            let out = &mut self.out;
+            let each = |letter: DeadLetter| line::write(out, &letter);
+            return each_letter(&self.records, &filter, Order::NewestFirst, limit, each).await;
+        }
+        let limit = arguments.limit.unwrap_or(TABLE_ROWS);
+        let mut table = letters_table();
+        let mut more = false;
+        let each = |row: [String; 5]| {
+            if table.rows() == limit {
+                more = true;
+                return ControlFlow::Break(());
+            }
+            table.add(row);
+            ControlFlow::Continue(())
+        };
+        let unreadable = self.records.summaries(&filter, Order::NewestFirst, row_of_letter, each).await?;
+        if table.rows() == 0 && limit > 0 {
+            self.nothing(&filter)?;
+            return Ok(unreadable);
+        }
+        table.write(&mut self.out, self.width)?;
+        if more {
+            writeln!(self.out, "\nthe newest {limit}; --limit shows more")?;
+        }
+        Ok(unreadable)
+    }
+
+    async fn groups(&mut self, arguments: &GroupsArguments) -> anyhow::Result<Vec<Unreadable>> {
+        let filter = arguments.filter.at(self.now)?;
+        let (mut groups, unreadable) = self.records.groups(&filter).await?;
+        let all = groups.len();
+        groups.truncate(arguments.limit.unwrap_or(all));
+        if arguments.json {
+            for group in &groups {
+                line::write_group(&mut self.out, group)?;
+            }
+            return Ok(unreadable);
+        }
+        if all == 0 {
+            self.nothing(&filter)?;
+            return Ok(unreadable);
+        }
+        let mut table = groups_table();
+        for group in &groups {
+            table.add(row_of_group(group));
+        }
+        table.write(&mut self.out, self.width)?;
+        if groups.len() < all {
+            writeln!(self.out, "\nthe largest {} of {all} groups; --limit shows more", groups.len())?;
+        }
+        Ok(unreadable)
+    }
+
+    async fn show(&mut self, arguments: &ShowArguments) -> anyhow::Result<Vec<Unreadable>> {
+        let (found, unreadable) = self.records.find(arguments.id).await?;
+        let Some(letter) = found else {
+            if let Some(file) = unreadable.into_iter().next() {
+                return Err(file).with_context(|| format!("dead letter {} not found", arguments.id));
+            }
+            bail!("no dead letter {} in {}; `parqueduct dlq list` shows which there are", arguments.id, self.place);
+        };
+        if arguments.json {
+            line::write(&mut self.out, &letter)?;
+        } else if arguments.body == BodyForm::Raw {
+            self.out.write_all(&letter.message.body)?;
+        } else {
+            show::write(&mut self.out, &letter, arguments.body)?;
+        }
+        Ok(unreadable)
+    }
+
+    async fn export(&mut self, arguments: &ExportArguments) -> anyhow::Result<Vec<Unreadable>> {
+        let filter = arguments.filter.at(self.now)?;
+        let mut destination = export::Destination::open(arguments, &mut self.out)?;
+        let limit = arguments.limit.unwrap_or(usize::MAX);
+        let each = |letter: DeadLetter| destination.write(letter);
+        let unreadable = each_letter(&self.records, &filter, Order::OldestFirst, limit, each).await?;
+        if let Some(said) = destination.finish()? {
+            writeln!(self.out, "{said}")?;
+        }
+        Ok(unreadable)
+    }
+
+    fn nothing(&mut self, filter: &Filter) -> io::Result<()> {
+        if *filter == Filter::default() {
+            writeln!(self.out, "no dead letters: {} holds none", clean(&self.place))
+        } else {
+            let told = arguments::told(filter);
+            writeln!(self.out, "no dead letters: none in {} is {}", clean(&self.place), clean(&told))
+        }
+    }
+}
+
+fn letters_table() -> Table<5> {
+    Table::new([
+        Column::whole("ID"),
+        Column::whole("DEAD AT (UTC)"),
+        Column::whole("PIPELINE"),
+        Column::whole("GROUP"),
+        Column::cut("WHAT IS WRONG"),
+    ])
+}
+
+fn row_of_letter(letter: &Summary<'_>) -> [String; 5] {
+    let group = letter.issues.first().map_or("", |issue| issue.group);
+    let others = match letter.issues.len() {
+        0 | 1 => String::new(),
+        issues => format!(" (+{})", issues - 1),
+    };
+    let what = letter.sentence() + &others;
+    let texts = [&letter.id.to_string(), &seconds(letter.dead_at), letter.pipeline, group, &what];
+    texts.map(|text| clean(text).into_owned())
+}
+
+fn groups_table() -> Table<8> {
+    Table::new([
+        Column::whole("GROUP"),
+        Column::whole("PIPELINE"),
+        Column::whole("STATE"),
+        Column::number("LETTERS"),
+        Column::number("SHOWING IT"),
+        Column::whole("FIRST SEEN (UTC)"),
+        Column::whole("LAST SEEN (UTC)"),
+        Column::cut("WHAT IS WRONG"),
+    ])
+}
+
+fn row_of_group(group: &Group) -> [String; 8] {
+    let texts = [
+        group.id.as_str(),
+        &group.pipeline,
+        group.state.as_str(),
+        &group.count.to_string(),
+        &group.showing.to_string(),
+        &seconds(group.first_seen),
+        &seconds(group.last_seen),
+        &group.title,
+    ];
+    texts.map(|text| clean(text).into_owned())
+}
+
+/// Gives at most `limit` letters to `each`, which may fail.
+async fn each_letter<E: Into<anyhow::Error>>(
+    records: &Records,
+    filter: &Filter,
+    order: Order,
+    limit: usize,
+    mut each: impl FnMut(DeadLetter) -> Result<(), E>,
+) -> anyhow::Result<Vec<Unreadable>> {
+    let mut left = limit;
+    let mut failure = None;
+    if left == 0 {
+        return Ok(Vec::new());
+    }
+    let unreadable = records
+        .letters(filter, order, |letter| {
+            left -= 1;
+            match each(letter) {
+                Ok(()) if left > 0 => ControlFlow::Continue(()),
+                Ok(()) => ControlFlow::Break(()),
+                Err(error) => {
+                    failure = Some(error.into());
+                    ControlFlow::Break(())
+                }
+            }
+        })
+        .await?;
+    match failure {
+        Some(error) => Err(error),
+        None => Ok(unreadable),
+    }
+}

@@ -1,0 +1,195 @@
+//! One dead letter, or one group, as one line of JSON. The keys are a promise to programs: they may grow, none goes.
+
+use std::io::{self, Write};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::text::exactly;
+use crate::dlq::groups::Group;
+use crate::dlq::record::{Attempt, DeadLetter, IssueRecord};
+use crate::event::Properties;
+use crate::headers;
+
+/// Writes `letter` and a line break.
+pub(super) fn write(out: &mut impl Write, letter: &DeadLetter) -> io::Result<()> {
+    let message = &letter.message;
+    let properties = &message.properties;
+    let typed = properties.headers.as_ref().map(|headers| RawValue::from_string(headers::to_json(headers)));
+    let line = Line {
+        id: letter.id.to_string(),
+        pipeline: &letter.origin.pipeline,
+        queue: &letter.origin.queue,
+        exchange: &message.exchange,
+        routing_key: &message.routing_key,
+        message_id: properties.message_id.as_deref(),
+        properties: properties.into(),
+        headers: typed.transpose()?,
+        body_base64: BASE64.encode(&message.body),
+        stage: &letter.stage,
+        code: &letter.code,
+        issues: letter.issues.iter().map(IssueLine::from).collect(),
+        attempts: letter.attempts.iter().map(AttemptLine::from).collect(),
+        received_at: exactly(letter.received_at),
+    };
+    write_line(out, &line)
+}
+
+/// Writes `group` and a line break.
+pub(super) fn write_group(out: &mut impl Write, group: &Group) -> io::Result<()> {
+    let line = GroupLine {
+        group: group.id.as_str(),
+        pipeline: &group.pipeline,
+        code: &group.code,
+        path: &group.path,
+        title: &group.title,
+        state: group.state.as_str(),
+        count: group.count,
+        first_seen: exactly(group.first_seen),
+        last_seen: exactly(group.last_seen),
+    };
+    write_line(out, &line)
+}
+
+fn write_line(out: &mut impl Write, line: &impl Serialize) -> io::Result<()> {
+    let mut text = serde_json::to_vec(line)?;
+    text.push(b'\n');
+    out.write_all(&text)
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    id: String,
+    pipeline: &'a str,
+    queue: &'a str,
+    exchange: &'a str,
+    routing_key: &'a str,
+    message_id: Option<&'a str>,
+    properties: PropertiesLine<'a>,
+    /// Typed, as [`headers`] writes them; null when the message has no header table.
+    headers: Option<Box<RawValue>>,
+    body_base64: String,
+    stage: &'a str,
+    code: &'a str,
+    issues: Vec<IssueLine<'a>>,
+    attempts: Vec<AttemptLine<'a>>,
+    received_at: String,
+}
+
+/// Under their AMQP names; absent ones are left out.
+#[derive(Serialize)]
+struct PropertiesLine<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content_type: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content_encoding: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delivery_mode: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    priority: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    correlation_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reply_to: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expiration: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timestamp: Option<u64>,
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    kind: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    app_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cluster_id: Option<&'a str>,
+}
+
+impl<'a> From<&'a Properties> for PropertiesLine<'a> {
+    fn from(properties: &'a Properties) -> Self {
+        Self {
+            content_type: properties.content_type.as_deref(),
+            content_encoding: properties.content_encoding.as_deref(),
+            delivery_mode: properties.delivery_mode,
+            priority: properties.priority,
+            correlation_id: properties.correlation_id.as_deref(),
+            reply_to: properties.reply_to.as_deref(),
+            expiration: properties.expiration.as_deref(),
+            message_id: properties.message_id.as_deref(),
+            timestamp: properties.timestamp,
+            kind: properties.kind.as_deref(),
+            user_id: properties.user_id.as_deref(),
+            app_id: properties.app_id.as_deref(),
+            cluster_id: properties.cluster_id.as_deref(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct IssueLine<'a> {
+    path: &'a str,
+    expected: &'a str,
+    actual: &'a str,
+    group: &'a str,
+    code: &'a str,
+    instance_path: &'a str,
+    offset: Option<u64>,
+}
+
+impl<'a> From<&'a IssueRecord> for IssueLine<'a> {
+    fn from(issue: &'a IssueRecord) -> Self {
+        Self {
+            path: &issue.path,
+            expected: &issue.expected,
+            actual: &issue.actual,
+            group: issue.group.as_str(),
+            code: &issue.code,
+            instance_path: &issue.instance_path,
+            offset: issue.offset,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct AttemptLine<'a> {
+    n: u32,
+    at: String,
+    stage: &'a str,
+    code: &'a str,
+    group: &'a str,
+    instance: &'a str,
+    version: &'a str,
+    source: &'a str,
+}
+
+impl<'a> From<&'a Attempt> for AttemptLine<'a> {
+    fn from(attempt: &'a Attempt) -> Self {
+        Self {
+            n: attempt.n,
+            at: exactly(attempt.at),
+            stage: &attempt.stage,
+            code: &attempt.code,
+            group: attempt.group.as_str(),
+            instance: &attempt.instance,
+            version: &attempt.version,
+            source: attempt.source.as_str(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct GroupLine<'a> {
+    group: &'a str,
+    pipeline: &'a str,
+    code: &'a str,
+    path: &'a str,
+    title: &'a str,
+    state: &'a str,
+    count: u64,
+    first_seen: String,
+    last_seen: String,
+}

@@ -1,0 +1,155 @@
+//! One dead letter for a person: what is wrong, where it came from, the message as it was.
+
+use std::io::{self, Write};
+
+use super::arguments::BodyForm;
+use super::body;
+use super::text::{clean, exactly};
+use crate::dlq::record::{DeadLetter, IssueRecord};
+use crate::event::Properties;
+use crate::headers;
+
+/// Writes all that is known of `letter`, with its body in `form`.
+pub(super) fn write(out: &mut impl Write, letter: &DeadLetter, form: BodyForm) -> io::Result<()> {
+    writeln!(out, "dead letter {}", letter.id)?;
+    write_pairs(out, &context(letter))?;
+    write_issues(out, letter)?;
+    section(out, "properties", &properties(&letter.message.properties))?;
+    section(out, "headers", &headers(&letter.message.properties))?;
+    write_attempts(out, letter)?;
+    writeln!(out)?;
+    let broken_at = letter.issues.iter().find_map(|issue| issue.offset);
+    body::write(out, &letter.message.body, form, broken_at)
+}
+
+type Pairs = Vec<(String, String)>;
+
+fn context(letter: &DeadLetter) -> Pairs {
+    let (origin, message) = (&letter.origin, &letter.message);
+    let exchange = if message.exchange.is_empty() { "(default)" } else { &message.exchange };
+    let mut pairs = vec![
+        ("pipeline", origin.pipeline.clone()),
+        ("queue", origin.queue.clone()),
+        ("exchange", exchange.to_owned()),
+        ("routing key", message.routing_key.clone()),
+        ("delivery tag", letter.delivery_tag.to_string()),
+        ("redelivered", message.redelivered.to_string()),
+        ("received", exactly(letter.received_at)),
+        ("dead", exactly(letter.dead_at)),
+        ("failed at", format!("{}, {}", letter.stage, letter.code)),
+        ("format", origin.format.clone()),
+        ("schema", origin.schema.clone()),
+        ("instance", format!("{}, shard {}", origin.instance, origin.shard)),
+        ("version", origin.version.clone()),
+        ("flush", letter.flush_id.clone()),
+        ("body hash", hexadecimal(&letter.body_hash)),
+    ];
+    pairs.extend(letter.event_id.clone().map(|id| ("event id", id)));
+    pairs.extend(letter.event_time.map(|time| ("event time", exactly(time))));
+    pairs.extend(origin.schema_hash.clone().map(|hash| ("schema hash", hash)));
+    pairs.extend(letter.body_sha256.map(|hash| ("body sha256", hexadecimal(&hash))));
+    pairs.extend(letter.source_file.clone().map(|file| ("file", file)));
+    pairs.extend(letter.source_line.map(|line| ("line", line.to_string())));
+    pairs.retain(|(_, value)| !value.is_empty());
+    pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn write_issues(out: &mut impl Write, letter: &DeadLetter) -> io::Result<()> {
+    writeln!(out, "\nissues")?;
+    let body_bytes = letter.message.body.len() as u64;
+    for issue in &letter.issues {
+        writeln!(out, "  {}", clean(&issue.sentence(body_bytes)))?;
+        writeln!(out, "    {}  group {}{}", issue.code, issue.group, place(issue))?;
+    }
+    match letter.issues_not_kept {
+        0 => Ok(()),
+        more => writeln!(out, "  and {more} more that were not kept"),
+    }
+}
+
+/// Where exactly, when the sentence does not say so.
+fn place(issue: &IssueRecord) -> String {
+    let mut place = String::new();
+    if issue.instance_path != issue.path && !issue.instance_path.is_empty() {
+        place.push_str(&format!("  at {}", clean(&issue.instance_path)));
+    }
+    if let Some(offset) = issue.offset {
+        place.push_str(&format!("  at byte {offset}"));
+    }
+    place
+}
+
+/// Under their AMQP names, those the message has.
+fn properties(properties: &Properties) -> Pairs {
+    let Properties {
+        content_type,
+        content_encoding,
+        headers: _,
+        delivery_mode,
+        priority,
+        correlation_id,
+        reply_to,
+        expiration,
+        message_id,
+        timestamp,
+        kind,
+        user_id,
+        app_id,
+        cluster_id,
+    } = properties;
+    let all = [
+        ("content_type", content_type.clone()),
+        ("content_encoding", content_encoding.clone()),
+        ("delivery_mode", delivery_mode.map(|mode| mode.to_string())),
+        ("priority", priority.map(|priority| priority.to_string())),
+        ("correlation_id", correlation_id.clone()),
+        ("reply_to", reply_to.clone()),
+        ("expiration", expiration.clone()),
+        ("message_id", message_id.clone()),
+        ("timestamp", timestamp.map(|timestamp| timestamp.to_string())),
+        ("type", kind.clone()),
+        ("user_id", user_id.clone()),
+        ("app_id", app_id.clone()),
+        ("cluster_id", cluster_id.clone()),
+    ];
+    all.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+}
+
+fn headers(properties: &Properties) -> Pairs {
+    let headers = properties.headers.iter().flatten();
+    headers
+        .map(|(name, value)| (name.clone(), format!("{} {}", headers::tag(value), headers::value_json(value))))
+        .collect()
+}
+
+fn write_attempts(out: &mut impl Write, letter: &DeadLetter) -> io::Result<()> {
+    writeln!(out, "\nattempts")?;
+    for attempt in &letter.attempts {
+        let (n, at, source) = (attempt.n, exactly(attempt.at), attempt.source.as_str());
+        let by = format!("{} {}", attempt.instance, attempt.version);
+        writeln!(out, "  {n}  {at}  from {source}  {}  group {}  by {}", attempt.code, attempt.group, clean(&by))?;
+    }
+    Ok(())
+}
+
+/// A headline and its pairs; nothing when there are none.
+fn section(out: &mut impl Write, name: &str, pairs: &Pairs) -> io::Result<()> {
+    if pairs.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\n{name}")?;
+    write_pairs(out, pairs)
+}
+
+fn write_pairs(out: &mut impl Write, pairs: &Pairs) -> io::Result<()> {
+    let cleaned: Vec<_> = pairs.iter().map(|(name, value)| (clean(name), clean(value))).collect();
+    let width = cleaned.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    for (name, value) in cleaned {
+        writeln!(out, "  {name:<width$}  {value}")?;
+    }
+    Ok(())
+}
