@@ -1,0 +1,24 @@
+# `make help` says what there is. Everything is written below `target/` and `.parqueduct/`, which git ignores.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check fmt bench
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
+
+demo: ## carry 27,004 real flights from RabbitMQ into Parquet, and look at them
+	@scripts/demo
+
+test: ## set up what the tests need, and run all of them
+	@scripts/test
+
+check: ## the fast lane: format, clippy, unit tests
+	cargo fmt --check
+	cargo clippy --all-targets --locked -- -D warnings
+	@scripts/nextest run --locked --lib
+
+fmt: ## format the code
+	cargo fmt
+
+bench: ## time `parqueduct ingest` over the demo's flights
+	@scripts/bench

@@ -1,0 +1,310 @@
+"""The demo: 27,004 real flights through RabbitMQ into Parquet; the 606 that break the schema explained; the sum checked.
+
+Run by `scripts/demo`, with a Python that has DuckDB, and the path of the built `parqueduct`. Exits with 1 if anything does
+not add up. Everything it writes is below `.parqueduct/demo`.
+"""
+
+import base64
+import gzip
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from pathlib import Path
+
+import duckdb
+
+ROOT = Path(__file__).resolve().parent.parent
+STATE = ROOT / ".parqueduct" / "demo"
+ARCHIVE = STATE / "archive"
+CONFIG = Path("config/demo/parqueduct.toml")
+EVENTS = Path("config/demo/flights-2013-01.ndjson.gz")
+BROKER = STATE / "rabbitmq"
+
+READY_SECONDS_MAX = 60
+DRAIN_SECONDS_MAX = 180
+STOP_SECONDS_MAX = 60
+
+# Where a group of dead letters gets the sentence that only someone who knows the data can say.
+ABOUT_PATHS = {
+    "/arrival/delay_min": "cancelled, or diverted and landed elsewhere: there is no delay of arrival to report",
+    "/tailnum": "cancelled before an aircraft was assigned: there is no tail number",
+}
+
+
+class Failure(Exception):
+    """The demo cannot go on, or does not add up; the text says what, where and what to do."""
+
+
+def main(binary: str) -> None:
+    began = time.monotonic()
+    os.chdir(ROOT)
+    source = source_ids()
+    shutil.rmtree(ARCHIVE, ignore_errors=True)
+    STATE.mkdir(parents=True, exist_ok=True)
+
+    own_broker = "PARQUEDUCT_DEMO_URI" not in os.environ
+    step(3, "start RabbitMQ" if own_broker else "use the broker of PARQUEDUCT_DEMO_URI")
+    if own_broker:
+        stop_broker()  # one that an interrupted demo left behind
+        shutil.rmtree(BROKER, ignore_errors=True)
+    try:
+        uri = start_broker() if own_broker else os.environ["PARQUEDUCT_DEMO_URI"]
+        listen = f"127.0.0.1:{free_port()}"
+        set_environment(binary, uri, listen, keep_uri=own_broker)
+        ledger = carry(binary, listen, len(source))
+    finally:
+        if own_broker:
+            stop_broker()
+
+    step(6, "the archive")
+    show_partitions()
+    show_query()
+    step(7, "the dead letters")
+    dead_letters = [json.loads(line) for line in parqueduct(binary, "dlq", "export", "--json").splitlines()]
+    show_groups(binary)
+    step(8, "does it add up?")
+    check(source, ledger, dead_letters)
+    show_next(binary, time.monotonic() - began)
+
+
+def carry(binary: str, listen: str, events: int) -> dict[str, int]:
+    """Runs the pipeline while `events` events are published; its ledger, once they are settled and it has stopped."""
+    log_path = STATE / "run.log"
+    with log_path.open("wb") as log:
+        pipeline = subprocess.Popen([binary, "run", "--config", str(CONFIG)], stdout=log, stderr=subprocess.STDOUT)
+        try:
+            step(4, f"publish {events:,} events")
+            wait(READY_SECONDS_MAX, "become ready", pipeline, log_path, lambda: is_ready(listen))
+            clock = time.monotonic()
+            subprocess.run(
+                [binary, "publish", "--config", CONFIG, "--exchange", "", "--routing-key", "flights", EVENTS], check=True
+            )
+            step(5, "judge, archive, dead-letter")
+            wait(DRAIN_SECONDS_MAX, "settle every event", pipeline, log_path, lambda: is_drained(listen, events))
+            ledger = read_ledger(listen)
+            print(f"   all settled {time.monotonic() - clock:.1f} s after the first was published; now SIGTERM")
+            pipeline.send_signal(signal.SIGTERM)
+            if pipeline.wait(STOP_SECONDS_MAX) != 0:
+                raise Failure(f"`parqueduct run` ended with {pipeline.returncode}, expected 0; see {log_path}")
+        finally:
+            if pipeline.poll() is None:
+                pipeline.kill()
+                pipeline.wait()
+    print("   its last line:")
+    print("   " + log_path.read_text(errors="replace").strip().splitlines()[-1])
+    return ledger
+
+
+# The broker and the process
+
+
+def start_broker() -> str:
+    started = subprocess.run(
+        ["scripts/rabbitmq", "start", "--dir", str(BROKER)], check=True, stdout=subprocess.PIPE, text=True
+    )
+    return started.stdout.strip().splitlines()[-1]
+
+
+def stop_broker() -> None:
+    subprocess.run(
+        ["scripts/rabbitmq", "stop", "--dir", str(BROKER)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+
+
+def set_environment(binary: str, uri: str, listen: str, keep_uri: bool) -> None:
+    """Sets what the demo's configuration refers to, and writes it down for use by hand (a foreign broker's URI is not)."""
+    values = {"PARQUEDUCT_DEMO_URI": uri, "PARQUEDUCT_DEMO_STORE": ARCHIVE.as_uri(), "PARQUEDUCT_DEMO_LISTEN": listen}
+    os.environ.update(values)
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in values.items()]
+    if not keep_uri:
+        lines[0] = "# PARQUEDUCT_DEMO_URI: as you had set it"
+    lines.append(f"export PATH={shlex.quote(str(Path(binary).resolve().parent))}:$PATH")
+    (STATE / "env").write_text("\n".join(lines) + "\n")
+
+
+def parqueduct(binary: str, *arguments: str) -> str:
+    """The standard output of a command of `parqueduct` over the demo's configuration."""
+    command = [binary, *arguments, "--config", str(CONFIG)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if done.returncode != 0:
+        raise Failure(f"`parqueduct {' '.join(arguments)}` ended with {done.returncode}; its message is above")
+    return done.stdout
+
+
+def wait(seconds_max: float, what: str, process: subprocess.Popen, log_path: Path, reached) -> None:
+    deadline = time.monotonic() + seconds_max
+    while not reached():
+        ended = process.poll() is not None
+        if ended or time.monotonic() > deadline:
+            tail = "\n".join(log_path.read_text(errors="replace").splitlines()[-15:])
+            why = f"ended with {process.returncode}" if ended else f"had {seconds_max} s"
+            raise Failure(f"`parqueduct run` did not {what}: it {why}; the end of {log_path}:\n{tail}")
+        time.sleep(0.2)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+# The ledger
+
+
+def is_ready(listen: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://{listen}/readyz", timeout=5) as answer:
+            return answer.status == 200
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def is_drained(listen: str, events: int) -> bool:
+    ledger = read_ledger(listen)
+    return ledger["archived"] + ledger["dead_lettered"] >= events and ledger["in_flight"] == 0
+
+
+def read_ledger(listen: str) -> dict[str, int]:
+    """The sums over all labels of the six figures of the ledger."""
+    try:
+        with urllib.request.urlopen(f"http://{listen}/metrics", timeout=5) as answer:
+            text = answer.read().decode()
+    except (urllib.error.URLError, OSError):
+        return Counter()
+    sums: Counter[str] = Counter()
+    for name, value in re.findall(r"^parqueduct_(\w+)(?:\{.*\})? (\S+)$", text, re.MULTILINE):
+        sums[name] += float(value)
+    names = {
+        "deliveries": "deliveries_total",
+        "archived": "archived_total",
+        "dead_lettered": "dead_lettered_total",
+        "suppressed": "duplicates_suppressed_total",
+        "requeued": "requeued_total",
+        "in_flight": "in_flight",
+    }
+    return Counter({word: int(sums[name]) for word, name in names.items()})
+
+
+# What there is to see
+
+
+def show_partitions() -> None:
+    files = sorted((ARCHIVE / "data").rglob("*.parquet"))
+    if not files:
+        raise Failure(f"no Parquet file below {ARCHIVE / 'data'}")
+    partitions = sorted({path.parent for path in files})
+    size = sum(path.stat().st_size for path in files)
+    print(f"   {len(files)} files in {len(partitions)} partitions, {size / 1e6:.1f} MB, below {ARCHIVE.relative_to(ROOT)}:")
+    shown = partitions if len(partitions) <= 5 else [*partitions[:3], None, partitions[-1]]
+    for partition in shown:
+        if partition is None:
+            print("   ...")
+            continue
+        inside = sorted(partition.glob("*.parquet"))
+        names = inside[0].name + (f" and {len(inside) - 1} more" if len(inside) > 1 else "")
+        print(f"   {partition.relative_to(ARCHIVE)}/  {names}")
+
+
+def data_glob() -> str:
+    return str(ARCHIVE / "data" / "flights" / "v1" / "**" / "*.parquet")
+
+
+def show_query() -> None:
+    query = """
+        SELECT carrier, count(*) AS flights, round(avg(arrival.delay_min), 1) AS late_min_mean,
+               round(100.0 * count(*) FILTER (arrival.delay_min > 15) / count(*), 1) AS late_percent
+        FROM read_parquet('.parqueduct/demo/archive/data/flights/v1/**/*.parquet', hive_partitioning = true)
+        WHERE date BETWEEN '2013-01-07' AND '2013-01-13'
+        GROUP BY carrier HAVING count(*) > 100 ORDER BY late_percent DESC"""
+    print("\n   In DuckDB: who came late in the second week?")
+    print(query.replace("\n        ", "\n   "))
+    result = duckdb.sql(query)
+    table([str(column) for column in result.columns], result.fetchall())
+
+
+def show_groups(binary: str) -> None:
+    groups = [json.loads(line) for line in parqueduct(binary, "dlq", "groups", "--json").splitlines()]
+    if not groups:
+        raise Failure("`dlq groups` knows of no group, though the schema rejects 606 of the events")
+    table(["count", "code", "path", "title"], [(g["count"], g["code"], g["path"], g["title"]) for g in groups])
+    for group in groups:
+        if about := ABOUT_PATHS.get(group["path"]):
+            print(f"   {group['path']}: {about}.")
+    print("   An event belongs to every group it shows, so the counts overlap.")
+
+
+def table(head: list[str], rows: list[tuple]) -> None:
+    cells = [head, *[["" if cell is None else str(cell) for cell in row] for row in rows]]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
+    for row in cells:
+        print("   " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
+    print()
+
+
+# Does it add up?
+
+
+def source_ids() -> list[str]:
+    with gzip.open(EVENTS, "rt", encoding="utf-8") as lines:
+        return [json.loads(line)["id"] for line in lines]
+
+
+def check(source: list[str], ledger: dict[str, int], dead_letters: list[dict]) -> None:
+    """Each published id is in exactly one place, and the process's own ledger says the same."""
+    archived = [row[0] for row in duckdb.sql(f"SELECT _event_id FROM read_parquet('{data_glob()}')").fetchall()]
+    dead = [json.loads(base64.b64decode(letter["body_base64"]))["id"] for letter in dead_letters]
+    places = Counter(archived) + Counter(dead)
+    settled = ledger["archived"] + ledger["dead_lettered"] + ledger["suppressed"] + ledger["requeued"]
+    findings = [
+        ("deliveries = archived + dead-lettered + suppressed + requeued + in flight",
+         ledger["deliveries"] == settled + ledger["in_flight"]),
+        (f"published {len(source):,} = archived {ledger['archived']:,} + dead-lettered {ledger['dead_lettered']:,}",
+         len(source) == ledger["archived"] + ledger["dead_lettered"]),
+        (f"DuckDB counts {len(archived):,} rows in the archive", len(archived) == ledger["archived"]),
+        (f"the dead-letter store gives back {len(dead):,}", len(dead) == ledger["dead_lettered"]),
+        ("every published id is in exactly one of the two places", places == Counter(source)),
+    ]
+    for sentence, holds in findings:
+        print(f"   {'yes' if holds else 'NO '}  {sentence}")
+    if not all(holds for _, holds in findings):
+        raise Failure(f"it does not add up; the ledger was {dict(ledger)}")
+
+
+def show_next(binary: str, seconds: float) -> None:
+    print(f"""
+Done in {seconds:.0f} s, the build not counted. To go on:
+
+   . .parqueduct/demo/env                                           # sets what the demo's configuration refers to
+   parqueduct dlq list --config {CONFIG}         # one line each
+   parqueduct dlq show ID --config {CONFIG}      # body, properties, every issue
+   parqueduct check --config {CONFIG}            # then break the schema and check again
+   parqueduct config reference                                      # every key, its default, its unit
+
+README.md says how to point it at a broker of your own.""")
+
+
+def step(number: int, what: str) -> None:
+    print(f"== {number}. {what}", flush=True)
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1])
+    except Failure as failure:
+        print(f"demo: {failure}", file=sys.stderr)
+        sys.exit(1)
+    except subprocess.CalledProcessError as failed:
+        print(f"demo: {shlex.join(map(str, failed.cmd))} ended with {failed.returncode}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
