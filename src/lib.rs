@@ -20,7 +20,9 @@ pub mod dlq; // bad events: record, fingerprint, groups
 pub mod schema; // value -> event or why not; schema -> columns
 pub mod store; // object stores; intents and outcomes of flushes
 
-// The flows, and the rim.
-pub mod cli;
-pub mod http; // metrics and health
+// The flows.
 pub mod ingest; // FLOW 1: broker -> decode -> validate -> archive | dlq -> settle
+
+// The rim.
+pub mod cli; // commands: arguments in, tables and JSON lines out
+pub mod http; // metrics and health

@@ -1,5 +1,9 @@
-//! The integration tests: one binary.
+//! The one integration binary: every test that needs more than a module, so that they link once.
+// Tests read the environment that `make test` hands over, wait, and unwrap: a failure is the point.
+#![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
+mod contracts;
 mod harness;
 mod json_schema_suite;
 mod store;
+mod tidy;

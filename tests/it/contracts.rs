@@ -1,0 +1,295 @@
+//! What users were told is so: metric names in documentation, dashboards and alert rules, the codes of dead letters, the
+//! commands of the README, links, and the files of the deployment.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use parqueduct::metrics::{Definition, Kind, TABLE};
+use parqueduct::rejection::Code;
+use serde_json::Value;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Paths from the root of the files below `directory` whose name ends with `ending`, sorted.
+fn files(directory: &str, ending: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(root().join(directory)).unwrap_or_else(|error| panic!("{directory}: {error}")) {
+        let path = format!("{directory}/{}", entry.unwrap().file_name().to_string_lossy());
+        if root().join(&path).is_dir() {
+            found.extend(files(&path, ending));
+        } else if path.ends_with(ending) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+fn guides() -> Vec<String> {
+    let mut found = files("docs", ".md");
+    found.extend(["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "config/demo/README.md"].map(str::to_owned));
+    found
+}
+
+/// What a user runs beside the documentation.
+fn tool(variable: &str, names: &[&str]) -> PathBuf {
+    if let Ok(path) = std::env::var(variable) {
+        return PathBuf::from(path);
+    }
+    let mut places =
+        vec![root().join(".parqueduct/tools/prometheus/usr/bin"), root().join(".parqueduct/venv/test/bin")];
+    places.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
+    let candidates = places.iter().flat_map(|place| names.iter().map(|name| place.join(name)));
+    candidates.into_iter().find(|path| path.is_file()).unwrap_or_else(|| panic!("set {variable}, or run `make test`"))
+}
+
+// Metrics
+
+/// The names of `text` that look like our metrics.
+fn metric_names(text: &str) -> BTreeSet<&str> {
+    text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':'))
+        .filter(|word| word.starts_with("parqueduct_") && !word.ends_with('_'))
+        .collect()
+}
+
+/// The metric that a series of that name belongs to.
+fn definition(series: &str) -> Option<&'static Definition> {
+    let of_histogram = |definition: &&Definition| {
+        let suffix = series.strip_prefix(definition.name);
+        matches!(definition.kind, Kind::Histogram(_)) && matches!(suffix, Some("_bucket" | "_sum" | "_count"))
+    };
+    let named = TABLE.iter().find(|definition| definition.name == series);
+    named.or_else(|| TABLE.iter().find(of_histogram))
+}
+
+#[test]
+fn every_metric_that_is_spoken_of_exists() {
+    let mut spoken_of = guides();
+    spoken_of.extend(files("dashboards", ""));
+    spoken_of.push("scripts/demo.py".to_owned());
+    let mut findings = Vec::new();
+    for path in spoken_of {
+        let text = read(&path);
+        let unknown = metric_names(&text).into_iter().filter(|name| definition(name).is_none());
+        findings.extend(unknown.map(|name| format!("{path}: {name} is no metric")));
+    }
+    assert!(findings.is_empty(), "{}", findings.join("\n"));
+}
+
+#[test]
+fn the_guide_lists_every_metric_as_the_table_does() {
+    let guide = read("docs/metrics.md");
+    let rows: Vec<String> = TABLE.iter().map(row).collect();
+    let missing: Vec<&String> = rows.iter().filter(|row| !guide.lines().any(|line| line == row.as_str())).collect();
+    assert!(missing.is_empty(), "docs/metrics.md is to hold these rows:\n{}", rows.join("\n"));
+    let listed = guide.lines().filter(|line| line.starts_with("| `parqueduct_")).count();
+    assert_eq!(listed, TABLE.len(), "docs/metrics.md lists a metric twice, or one that is gone");
+}
+
+fn row(metric: &Definition) -> String {
+    let kind = match metric.kind {
+        Kind::Counter => "counter",
+        Kind::Gauge => "gauge",
+        Kind::Histogram(_) => "histogram",
+    };
+    format!("| `{}` | {kind} | {} | {} |", metric.name, metric.labels.join(", "), metric.help)
+}
+
+/// The label names that a PromQL expression asks of each of our series: the keys inside `series{..}`.
+fn selectors(expression: &str) -> Vec<(&str, Vec<&str>)> {
+    let mut found = Vec::new();
+    for name in metric_names(expression) {
+        for (at, _) in expression.match_indices(name) {
+            let Some(inside) = expression[at + name.len()..].strip_prefix('{') else { continue };
+            let inside = inside.split('}').next().unwrap_or_default();
+            let keys = inside.split(',').filter_map(|matcher| matcher.split(['=', '!']).next()).map(str::trim);
+            found.push((name, keys.filter(|key| !key.is_empty()).collect()));
+        }
+    }
+    found
+}
+
+fn unknown_labels(expression: &str) -> Vec<String> {
+    let mut findings = Vec::new();
+    for (series, keys) in selectors(expression) {
+        let Some(metric) = definition(series) else { continue };
+        let scraped = ["job", "instance", "le"];
+        let unknown = keys.into_iter().filter(|key| !metric.labels.contains(key) && !scraped.contains(key));
+        findings.extend(unknown.map(|key| format!("{series} has no label {key}")));
+    }
+    findings
+}
+
+#[test]
+fn a_label_that_a_metric_lacks_is_found() {
+    assert_eq!(unknown_labels("sum(rate(parqueduct_archived_total{queue=\"q\"}[5m]))").len(), 1);
+    assert!(unknown_labels("parqueduct_flush_seconds_bucket{pipeline=~\"$pipeline\", le=\"1\"}").is_empty());
+}
+
+// Dashboards and alerts
+
+#[test]
+fn every_panel_has_an_id_a_title_and_expressions_over_labels_that_exist() {
+    let dashboards = files("dashboards/grafana", ".json");
+    assert!(!dashboards.is_empty(), "there is a dashboard");
+    for path in dashboards {
+        let dashboard: Value = serde_json::from_str(&read(&path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+        assert!(dashboard["uid"].is_string() && dashboard["title"].is_string(), "{path}: uid and title");
+        let mut ids = BTreeSet::new();
+        for panel in dashboard["panels"].as_array().unwrap_or_else(|| panic!("{path}: panels")) {
+            let title = panel["title"].as_str().unwrap_or_default();
+            assert!(!title.is_empty() && ids.insert(panel["id"].as_u64()), "{path}: `{title}`: id and title");
+            if panel["type"] == "row" {
+                continue;
+            }
+            let targets = panel["targets"].as_array().unwrap_or_else(|| panic!("{path}: `{title}`: targets"));
+            assert!(!targets.is_empty(), "{path}: `{title}` asks for nothing");
+            for target in targets {
+                let expression = target["expr"].as_str().unwrap_or_default();
+                assert!(
+                    !metric_names(expression).is_empty(),
+                    "{path}: `{title}`: `{expression}` names no metric of ours"
+                );
+                assert_eq!(unknown_labels(expression), Vec::<String>::new(), "{path}: `{title}`");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_alert_rules_pass_their_tests() {
+    let promtool = tool("PARQUEDUCT_TEST_PROMTOOL", &["promtool"]);
+    let alerts = root().join("dashboards/alerts");
+    for arguments in [["check", "rules", "parqueduct.rules.yml"], ["test", "rules", "parqueduct.test.yml"]] {
+        let done = Command::new(&promtool).args(arguments).current_dir(&alerts).output().unwrap();
+        let said = [done.stdout, done.stderr].concat();
+        assert!(done.status.success(), "promtool {}:\n{}", arguments.join(" "), String::from_utf8_lossy(&said));
+    }
+    for line in read("dashboards/alerts/parqueduct.rules.yml").lines() {
+        assert_eq!(unknown_labels(line), Vec::<String>::new(), "{line}");
+    }
+}
+
+#[test]
+fn every_alert_is_tested_and_has_a_way_out_in_the_guide() {
+    let (rules, tests) =
+        (read("dashboards/alerts/parqueduct.rules.yml"), read("dashboards/alerts/parqueduct.test.yml"));
+    let guide = read("docs/operate.md");
+    let alerts: Vec<&str> = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    assert!(!alerts.is_empty(), "there are alerts");
+    for alert in alerts {
+        assert!(tests.contains(&format!("alertname: {alert}\n")), "{alert} has no test in parqueduct.test.yml");
+        assert!(guide.contains(&format!("### {alert}\n")), "docs/operate.md does not say what to do about {alert}");
+    }
+}
+
+#[test]
+fn the_compose_file_refers_to_what_exists() {
+    let python = tool("PARQUEDUCT_TEST_PYTHON", &["python"]);
+    let done = Command::new(python).arg("tests/deploy/check_compose.py").current_dir(root()).output().unwrap();
+    let said = [done.stdout, done.stderr].concat();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&said));
+}
+
+// Words
+
+#[test]
+fn the_guide_explains_every_code() {
+    let guide = read("docs/dead-letters.md");
+    let rows: Vec<String> = Code::ALL.iter().map(|code| format!("| `{code}` | {} |", code.sentence())).collect();
+    let missing: Vec<&String> = rows.iter().filter(|row| !guide.lines().any(|line| line == row.as_str())).collect();
+    assert!(missing.is_empty(), "docs/dead-letters.md is to hold these rows:\n{}", rows.join("\n"));
+}
+
+#[test]
+fn links_lead_to_files_that_exist() {
+    let mut findings = Vec::new();
+    for path in guides() {
+        let text = read(&path);
+        let directory = root().join(&path).parent().unwrap().to_owned();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split([')', '#', ' ']).next()) {
+            if !link.is_empty() && !link.contains("://") && !directory.join(link).exists() {
+                findings.push(format!("{path}: no {link}"));
+            }
+        }
+    }
+    assert!(findings.is_empty(), "{}", findings.join("\n"));
+}
+
+/// The commands of the fenced `sh` blocks of `text`, continuation lines joined, comments left out.
+fn commands(text: &str) -> Vec<String> {
+    let blocks = text.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let joined = blocks.map(|block| block.replace("\\\n", " ")).collect::<Vec<_>>();
+    let lines = joined.iter().flat_map(|block| block.lines());
+    lines
+        .map(|line| line.split(" #").next().unwrap_or_default().trim().to_owned())
+        .filter(|line| !line.is_empty())
+        .collect()
+}
+
+#[test]
+fn every_make_target_of_the_guides_exists() {
+    let makefile = read("Makefile");
+    let mut seen = 0;
+    for path in guides() {
+        for command in commands(&read(&path)) {
+            let Some(target) = command.strip_prefix("make ") else { continue };
+            let target = target.split(' ').next().unwrap_or_default();
+            assert!(makefile.contains(&format!("\n{target}: ")), "{path}: `make {target}` does not exist");
+            seen += 1;
+        }
+    }
+    assert!(seen > 0, "the guides name targets");
+}
+
+/// Every command of ours in the guides is asked for its help, which must know the flags used.
+#[test]
+#[ignore = "until the commands are there"]
+fn every_command_of_the_guides_exists_with_its_flags() {
+    let mut findings = Vec::new();
+    for path in guides() {
+        for command in commands(&read(&path)) {
+            let Some(arguments) = command.strip_prefix("parqueduct ") else { continue };
+            let words: Vec<&str> = arguments.split_whitespace().collect();
+            let nested = matches!(words[0], "dlq" | "schema" | "config");
+            let names = &words[..if nested { 2 } else { 1 }];
+            let help = Command::new(env!("CARGO_BIN_EXE_parqueduct")).args(names).arg("--help").output().unwrap();
+            let text = String::from_utf8_lossy(&help.stdout);
+            if !help.status.success() || text.is_empty() {
+                findings.push(format!("{path}: `parqueduct {}` does not exist", names.join(" ")));
+            }
+            let flags = words.iter().filter(|word| word.starts_with("--"));
+            let unknown = flags.filter(|flag| !text.contains(flag.split('=').next().unwrap_or_default()));
+            findings.extend(unknown.map(|flag| format!("{path}: `parqueduct {}` has no {flag}", names.join(" "))));
+        }
+    }
+    assert!(findings.is_empty(), "{}", findings.join("\n"));
+}
+
+#[test]
+#[ignore = "until the commands are there"]
+fn the_configurations_we_ship_pass_the_check() {
+    for config in ["config/demo/parqueduct.toml", "deploy/parqueduct/parqueduct.toml"] {
+        let done = Command::new(env!("CARGO_BIN_EXE_parqueduct"))
+            .args(["check", "--config", config])
+            .current_dir(root())
+            .env("PARQUEDUCT_DEMO_URI", "amqp://guest:guest@127.0.0.1:5672/%2f")
+            .env("PARQUEDUCT_DEMO_STORE", "file:///tmp/parqueduct-demo")
+            .env("PARQUEDUCT_DEMO_LISTEN", "127.0.0.1:0")
+            .env("S3_ACCESS_KEY", "key")
+            .env("S3_SECRET_KEY", "secret")
+            .env("RABBITMQ_PASSWORD", "password")
+            .output()
+            .unwrap();
+        let said = [done.stdout, done.stderr].concat();
+        assert!(done.status.success(), "{config}:\n{}", String::from_utf8_lossy(&said));
+    }
+}
