@@ -20,9 +20,12 @@ pub mod dlq; // bad events: record, fingerprint, groups
 pub mod schema; // value -> event or why not; schema -> columns
 pub mod store; // object stores; intents and outcomes of flushes
 
-// The flows.
+// The flow, then the rim.
 pub mod ingest; // FLOW 1: broker -> decode -> validate -> archive | dlq -> settle
 
-// The rim.
-pub mod cli; // commands: arguments in, tables and JSON lines out
+pub mod app; // wiring; the only reader of clock, environment and files
+pub mod cli; // commands
 pub mod http; // metrics and health
+
+/// This program's version, as in records and metrics.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

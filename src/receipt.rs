@@ -151,6 +151,15 @@ impl Receipt {
         self.deliveries += std::mem::take(&mut later.deliveries);
     }
 
+    /// Splits off the duty for its first `deliveries`, the last of which has the tag `through`.
+    ///
+    /// # Panics
+    /// If it stands for fewer.
+    pub fn split_first(&mut self, deliveries: u64, through: u64) -> Receipt {
+        self.deliveries = self.deliveries.checked_sub(deliveries).expect("a part is not larger than the whole");
+        Receipt { through, deliveries, ledger: Arc::clone(&self.ledger) }
+    }
+
     /// Records that all its deliveries are durable as `tally` says.
     ///
     /// # Panics
@@ -185,7 +194,10 @@ mod tests {
     #[test]
     fn a_forgotten_receipt_goes_back_to_the_queue() {
         let ledger = Arc::new(Ledger::default());
-        drop(ledger.receive(3, 3));
+        let mut receipt = ledger.receive(3, 3);
+        drop(receipt.split_first(1, 1));
+        assert_eq!((ledger.requeued(RequeueCause::Dropped), ledger.in_flight()), (1, 2));
+        drop(receipt);
         assert_eq!((ledger.requeued(RequeueCause::Dropped), ledger.in_flight()), (3, 0));
     }
 

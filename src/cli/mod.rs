@@ -1,3 +1,169 @@
-//! Commands: arguments in, text out.
+//! Commands: arguments in, text out. Exit codes: 0 fine, 1 failed at run time, 2 bad usage or configuration.
 
-pub mod dlq; // the dead letters, for people and for programs
+mod check; // `check`
+pub mod dlq; // `dlq ...`
+mod publish; // `publish`
+mod take; // `ingest`, with its progress bar
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::app;
+use crate::config::{self, Config};
+use crate::metrics::Metrics;
+
+/// Carries events from RabbitMQ into partitioned Parquet, and keeps every event that fails, with the reason.
+#[derive(Debug, Parser)]
+#[command(name = "parqueduct", version, max_term_width = 110)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the pipelines until SIGTERM or Ctrl-C, then drain
+    Run(ConfigArgs),
+    /// Check the configuration and the schemas; with --connect also the broker and the store
+    Check(check::CheckArgs),
+    /// Take lines of files (plain, gzip, zstd) or of standard input through a pipeline, without a broker
+    Ingest(take::IngestArgs),
+    /// Publish lines of files to RabbitMQ, with confirms
+    Publish(publish::PublishArgs),
+    /// Look at dead letters
+    Dlq(DlqArgs),
+    /// Print the commented default configuration, or its JSON Schema for editors
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// The configuration file with every key, its default and its unit
+    Reference,
+    /// The JSON Schema of the configuration file
+    Schema,
+}
+
+#[derive(Debug, Args)]
+struct DlqArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    #[command(subcommand)]
+    command: dlq::Command,
+}
+
+/// Where the configuration is.
+#[derive(Clone, Debug, Args)]
+pub struct ConfigArgs {
+    /// The configuration file
+    #[arg(long, global = true, value_name = "FILE", env = "PARQUEDUCT_CONFIG", default_value = "parqueduct.toml")]
+    pub config: PathBuf,
+}
+
+/// Runs the command; what went wrong is one line on standard error.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Configuration(text)) => {
+            eprintln!("{text}");
+            ExitCode::from(2)
+        }
+        Err(Failure::Findings) => ExitCode::from(2),
+        Err(Failure::Partial) => ExitCode::from(1),
+        Err(Failure::Runtime(error)) => {
+            eprintln!("parqueduct: {error:#}");
+            ExitCode::from(1)
+        }
+    }
+}
+
+/// Why a command failed, which is its exit code.
+enum Failure {
+    /// 2: the findings, one a line.
+    Configuration(String),
+    /// 1.
+    Runtime(anyhow::Error),
+    /// 2, and the findings were printed already.
+    Findings,
+    /// 1, and what could not be read was printed already.
+    Partial,
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Failure::Runtime(error)
+    }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Run(args) => {
+            let config = load(&args.config)?;
+            app::start_logs(&config.log)?;
+            block_on(app::run(config))
+        }
+        Command::Check(args) => check::run(&args),
+        Command::Ingest(args) => {
+            let config = load(&args.config.config)?;
+            app::start_logs(&config.log)?;
+            block_on(take::run(config, args))
+        }
+        Command::Publish(args) => {
+            let config = load(&args.config.config)?;
+            app::start_logs(&config.log)?;
+            block_on(publish::run(config, args))
+        }
+        Command::Dlq(args) => run_dlq(&args),
+        Command::Config(command) => {
+            let text = match command {
+                ConfigCommand::Reference => config::reference(),
+                ConfigCommand::Schema => format!("{:#}\n", config::json_schema()),
+            };
+            print(&text);
+            Ok(())
+        }
+    }
+}
+
+fn run_dlq(args: &DlqArgs) -> Result<(), Failure> {
+    let config = load(&args.config.config)?;
+    app::start_logs(&config.log)?;
+    let outcome = block_on(async {
+        let store = app::open_store(&config, &Arc::new(Metrics::new(crate::VERSION)))?;
+        let width = terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
+        let surroundings = dlq::Surroundings { store, now: app::now(), width };
+        dlq::run(&args.command, surroundings, &mut std::io::stdout().lock(), &mut std::io::stderr()).await
+    })?;
+    match outcome {
+        dlq::Outcome::Complete => Ok(()),
+        dlq::Outcome::Partial => Err(Failure::Partial),
+    }
+}
+
+/// Reads the configuration; its warnings go to standard error.
+fn load(path: &Path) -> Result<Config, Failure> {
+    let loaded = app::read_config(path).map_err(|error| Failure::Configuration(format!("{error:#}")))?;
+    for warning in &loaded.warnings {
+        eprintln!("{warning}");
+    }
+    Ok(loaded.config)
+}
+
+fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(anyhow::Error::from)?;
+    let done = runtime.block_on(work);
+    // A blocking read of standard input may never end: do not wait for it.
+    runtime.shutdown_background();
+    Ok(done?)
+}
+
+/// Writes to standard output; a reader that went away ends it quietly.
+fn print(text: &str) {
+    let _closed_pipe = std::io::stdout().lock().write_all(text.as_bytes());
+}

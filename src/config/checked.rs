@@ -228,6 +228,14 @@ pub enum Format {
     Json,
 }
 
+impl Format {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Format::Json => "json",
+        }
+    }
+}
+
 /// How the event's time is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimeFormat {

@@ -23,6 +23,7 @@ pub use checked::*;
 pub use editor::json_schema;
 pub use finding::{Finding, Findings, Severity};
 pub use reference::reference;
+pub use units::size as parse_size;
 
 use finding::Place;
 use read::{Reader, Section};

@@ -29,7 +29,7 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
 }
 
 /// Reads `512B`, `64MiB` (1,048,576 bytes each) or `1GB` (1,000,000,000) as bytes; `None` for anything else.
-pub(super) fn size(text: &str) -> Option<u64> {
+pub fn size(text: &str) -> Option<u64> {
     read(text, SIZES)
 }
 

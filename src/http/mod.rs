@@ -1,1 +1,114 @@
-//! Metrics and health over HTTP: thin.
+//! Metrics and health over HTTP: thin, no logic, reads only.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderName, StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use chrono::{DateTime, Utc};
+use tokio::net::TcpListener;
+
+use crate::metrics::Metrics;
+
+/// What the routes show.
+pub struct Shown {
+    pub metrics: Arc<Metrics>,
+    pub now: fn() -> DateTime<Utc>,
+    /// `/readyz` fails when a pipeline's oldest unacked delivery is older.
+    pub unacked_age_max: std::time::Duration,
+}
+
+/// Serves on `listener` until `stopped` resolves.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve(
+    listener: TcpListener,
+    shown: Shown,
+    stopped: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let routes = Router::new()
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(readiness))
+        .with_state(Arc::new(shown));
+    axum::serve(listener, routes).with_graceful_shutdown(stopped).await
+}
+
+/// Prometheus text exposition format 0.0.4.
+const METRICS_TYPE: [(HeaderName, &str); 1] = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+
+async fn metrics(State(shown): State<Arc<Shown>>) -> impl IntoResponse {
+    (METRICS_TYPE, shown.metrics.render((shown.now)()))
+}
+
+async fn readiness(State(shown): State<Arc<Shown>>) -> impl IntoResponse {
+    let reasons = reasons_not_ready(&shown);
+    if reasons.is_empty() {
+        (StatusCode::OK, "ready\n".to_owned())
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n")
+    }
+}
+
+/// Each reason on a line of its own; empty when ready.
+fn reasons_not_ready(shown: &Shown) -> Vec<String> {
+    let mut reasons = Vec::new();
+    if !shown.metrics.store_up() {
+        reasons.push("the object store does not take writes".to_owned());
+    }
+    let now = (shown.now)();
+    for pipeline in shown.metrics.pipelines() {
+        let (connected, shards) = (pipeline.connected(), pipeline.shards.len());
+        if connected < shards {
+            reasons.push(format!("pipeline {}: {connected} of {shards} shards have a consumer", pipeline.name));
+        }
+        let age = pipeline.oldest_unacked(now).to_std().unwrap_or_default();
+        if age > shown.unacked_age_max {
+            let (age, bound) = (age.as_secs(), shown.unacked_age_max.as_secs());
+            reasons.push(format!(
+                "pipeline {}: the oldest delivery is unacked for {age} s, bound {bound} s",
+                pipeline.name
+            ));
+        }
+    }
+    reasons
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown() -> Shown {
+        let now = || DateTime::from_timestamp(1_000, 0).expect("in range");
+        Shown { metrics: Arc::new(Metrics::new("0")), now, unacked_age_max: std::time::Duration::from_secs(60) }
+    }
+
+    #[test]
+    fn readiness_names_everything_that_is_missing() {
+        let shown = shown();
+        let pipeline = shown.metrics.pipeline("flights", 2);
+        pipeline.shards[0].set_connected(true);
+        pipeline.shards[0].set_oldest_unacked(DateTime::from_timestamp(900, 0));
+        shown.metrics.set_store_up(false);
+        assert_eq!(
+            reasons_not_ready(&shown),
+            [
+                "the object store does not take writes",
+                "pipeline flights: 1 of 2 shards have a consumer",
+                "pipeline flights: the oldest delivery is unacked for 100 s, bound 60 s",
+            ]
+        );
+    }
+
+    #[test]
+    fn readiness_is_had_when_all_shards_consume_and_nothing_is_old() {
+        let shown = shown();
+        let pipeline = shown.metrics.pipeline("flights", 1);
+        pipeline.shards[0].set_connected(true);
+        assert!(reasons_not_ready(&shown).is_empty());
+    }
+}

@@ -1,1 +1,16 @@
-//! Flow 1: broker to archive or dead letters, then settle.
+//! Flow 1: broker (or file) -> decode -> validate -> archive | dead letters -> settle. It joins the parts, and is the
+//! only place that settles deliveries.
+
+mod commit; // a sealed flush -> intent, objects, outcome
+mod file; // the same path for lines of a file
+mod judge; // one delivery -> a row, or why not
+mod pipeline; // shards: connect, run, connect again
+mod plan; // what a pipeline's shards share, built once
+mod shard; // one consumer's life: intake, worker, commits, acks
+mod worker; // the CPU side of a shard: judge, batch, seal, encode
+
+pub use commit::{Committer, Fate, FlushOf, chain};
+pub use file::{FileError, FileParts, FileProgress, FileReport, FileSource, ingest_file};
+pub use pipeline::{LookAt, PipelineParts, ShardPanicked, run_pipeline};
+pub use plan::{Plan, PlanError, Surroundings};
+pub use shard::Stop;

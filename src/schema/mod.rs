@@ -1,6 +1,7 @@
 //! Values to events or why not, pure: a schema with the files it refers to, and the validator built from it.
 
 mod catalog; // a schema and the files it refers to
+pub mod columns; // a schema -> the columns of its files
 mod issues; // validation errors -> issues
 mod json; // the tape as the validator sees it
 mod location; // schema files as URIs, and back

@@ -1,0 +1,94 @@
+//! Files of lines, plain, gzip or zstd, told apart by their first bytes.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+const BUFFER_BYTES: usize = 1 << 20;
+
+/// An opened file or standard input.
+pub struct FileInput {
+    pub name: String,
+    /// Hash of the bytes on disk; `None` for standard input.
+    pub sha256: Option<String>,
+    /// Bytes on disk; `None` for standard input.
+    pub bytes: Option<u64>,
+    /// Its lines, decompressed.
+    pub reader: Box<dyn BufRead + Send>,
+}
+
+/// Opens `path`, or standard input for `-`. With `hash` the whole file is read once before.
+///
+/// # Errors
+/// As the file system says.
+pub fn open_lines(path: &Path, hash: bool) -> io::Result<FileInput> {
+    if path == Path::new("-") {
+        let reader = decompressing(BufReader::with_capacity(BUFFER_BYTES, io::stdin()))?;
+        return Ok(FileInput { name: "-".to_owned(), sha256: None, bytes: None, reader });
+    }
+    let sha256 = if hash { Some(hash_file(path)?) } else { None };
+    let file = File::open(path)?;
+    let bytes = file.metadata()?.len();
+    let reader = decompressing(BufReader::with_capacity(BUFFER_BYTES, file))?;
+    Ok(FileInput { name: path.to_string_lossy().into_owned(), sha256, bytes: Some(bytes), reader })
+}
+
+fn decompressing<R: Read + Send + 'static>(mut reader: BufReader<R>) -> io::Result<Box<dyn BufRead + Send>> {
+    const GZIP: &[u8] = &[0x1f, 0x8b]; // RFC 1952, 2.3.1
+    const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd]; // RFC 8878, 3.1.1
+    let start = reader.fill_buf()?;
+    Ok(if start.starts_with(GZIP) {
+        Box::new(BufReader::with_capacity(BUFFER_BYTES, flate2::bufread::MultiGzDecoder::new(reader)))
+    } else if start.starts_with(ZSTD) {
+        Box::new(BufReader::with_capacity(BUFFER_BYTES, zstd::Decoder::with_buffer(reader)?))
+    } else {
+        Box::new(reader)
+    })
+}
+
+fn hash_file(path: &Path) -> io::Result<String> {
+    let mut file = File::open(path)?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; BUFFER_BYTES];
+    loop {
+        let read = file.read(&mut buffer)?;
+        if read == 0 {
+            break;
+        }
+        hash.update(&buffer[..read]);
+    }
+    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn plain_gzip_and_zstd_files_give_the_same_lines_and_differ_in_hash() {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let text = b"{\"a\":1}\n{\"a\":2}\n";
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(text).expect("in memory");
+        let files = [
+            ("plain", text.to_vec()),
+            ("gzip", gzip.finish().expect("in memory")),
+            ("zstd", zstd::encode_all(&text[..], 1).expect("in memory")),
+        ];
+        let mut hashes = Vec::new();
+        for (name, bytes) in files {
+            let path = folder.path().join(name);
+            std::fs::write(&path, bytes).expect("written");
+            let mut input = open_lines(&path, true).expect("opened");
+            let mut lines = Vec::new();
+            input.reader.read_to_end(&mut lines).expect("read");
+            assert_eq!(lines, text, "{name}");
+            hashes.push(input.sha256);
+        }
+        hashes.dedup();
+        assert_eq!(hashes.len(), 3);
+    }
+}

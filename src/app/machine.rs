@@ -1,0 +1,89 @@
+//! Who this process is, whether another one still lives, and the clock and randomness lent to the flows.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use chrono::{DateTime, Utc};
+
+use crate::ingest::Surroundings;
+use crate::store::flush::{Here, Liveness, Owner};
+
+/// The clock and randomness for the flows.
+pub fn surroundings() -> Surroundings {
+    let generator = Mutex::new(ulid::Generator::new());
+    let ulid = move || {
+        let mut generator = generator.lock().unwrap_or_else(PoisonError::into_inner);
+        // More than 2^80 in a millisecond would be needed to fail.
+        generator.generate().expect("a millisecond has room for one more identifier")
+    };
+    Surroundings { now, ulid: Arc::new(ulid), seed: || fastrand::u64(..) }
+}
+
+/// The wall clock.
+pub fn now() -> DateTime<Utc> {
+    Utc::now()
+}
+
+/// This process as an owner of flushes. On systems without `/proc` the fields stay empty, and other processes wait for
+/// the grace period instead of looking.
+pub fn owner(instance: &str) -> Owner {
+    let pid = std::process::id();
+    Owner {
+        instance: instance.to_owned(),
+        host: host_name(),
+        boot_id: read_line("/proc/sys/kernel/random/boot_id"),
+        pid_namespace: link("/proc/self/ns/pid"),
+        pid,
+        pid_started: process_start(pid).unwrap_or_default(),
+        epoch: 0,
+    }
+}
+
+/// Whether the owner of a flush still lives, as far as can be seen from here.
+pub fn liveness(owner: &Owner) -> Liveness {
+    let boot_id = read_line("/proc/sys/kernel/random/boot_id");
+    let pid_namespace = link("/proc/self/ns/pid");
+    if boot_id.is_empty() || pid_namespace.is_empty() {
+        return Liveness::Unknown;
+    }
+    Liveness::of(owner, Here { boot_id: &boot_id, pid_namespace: &pid_namespace }, process_start)
+}
+
+pub(super) fn host_name() -> String {
+    let name = read_line("/proc/sys/kernel/hostname");
+    if name.is_empty() { std::env::var("HOSTNAME").unwrap_or_default() } else { name }
+}
+
+fn read_line(path: &str) -> String {
+    std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default()
+}
+
+fn link(path: &str) -> String {
+    std::fs::read_link(path).map(|target| target.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// Start time of a process in clock ticks since boot: field 22 of `/proc/<pid>/stat` (proc(5)); `None` when it is gone or
+/// only waits for its parent to notice.
+fn process_start(pid: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold spaces and parentheses; what follows the last one is regular.
+    let (_, fields) = stat.rsplit_once(") ")?;
+    let mut fields = fields.split(' ');
+    let state = fields.next()?;
+    if state == "Z" || state == "X" {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_is_seen_alive_and_a_reused_pid_is_not_taken_for_it() {
+        let me = owner("a");
+        assert_eq!(liveness(&me), Liveness::Alive);
+        assert_eq!(liveness(&Owner { pid_started: me.pid_started + 1, ..me.clone() }), Liveness::Dead);
+        assert_eq!(liveness(&Owner { boot_id: "another machine".to_owned(), ..me }), Liveness::Unknown);
+    }
+}

@@ -1,0 +1,63 @@
+//! The rim: the only place that reads the clock, the environment and files. It builds the parts from the configuration,
+//! runs the flows, and turns signals into a bounded, announced drain.
+
+mod check; // what `parqueduct check` finds beyond the file
+mod files; // files of lines, plain or compressed, and their hash
+mod logs; // where log lines go, and how they look
+mod machine; // who we are, and whether another process still lives
+mod run; // `parqueduct run`
+mod take; // `parqueduct ingest`
+
+pub use check::{check_connections, check_schemas};
+pub use files::{FileInput, open_lines};
+pub use logs::start_logs;
+pub use machine::{liveness, now, owner, surroundings};
+pub use run::run;
+pub use take::{TakeOptions, TakeTotals, TakeWatcher, take};
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+
+use crate::config::{self, Config, Loaded};
+use crate::ingest::Plan;
+use crate::metrics::Metrics;
+use crate::store::{Report, Store};
+
+/// Reads and checks a configuration file.
+///
+/// # Errors
+/// All findings, one a line.
+pub fn read_config(path: &Path) -> anyhow::Result<Loaded> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("{}: cannot be read", path.display()))?;
+    let host = machine::host_name();
+    let surroundings = config::Surroundings {
+        variable: &|name| std::env::var(name).ok(),
+        read: &|path| std::fs::read_to_string(path),
+        hostname: Some(&host).filter(|host| !host.is_empty()).map(String::as_str),
+    };
+    Ok(config::load(path, &text, &surroundings)?)
+}
+
+/// Compiles one pipeline of the configuration.
+///
+/// # Errors
+/// What is wrong with its schema.
+pub fn compile(config: &Config, pipeline: &config::Pipeline) -> anyhow::Result<Plan> {
+    Ok(Plan::new(pipeline, &config.instance, &|path| std::fs::read_to_string(path))?)
+}
+
+/// Opens the store of the configuration; its failures and retries are counted in `metrics`.
+///
+/// # Errors
+/// What the configuration lacks.
+pub fn open_store(config: &Config, metrics: &Arc<Metrics>) -> anyhow::Result<Store> {
+    let metrics = Arc::clone(metrics);
+    let observer = Arc::new(move |report| match report {
+        Report::Failed { op, kind } => metrics.store_failed(op.as_str(), kind.as_str()),
+        Report::Retried { op } => metrics.store_retried(op.as_str()),
+        Report::Created => metrics.set_store_up(true),
+    });
+    Ok(Store::open(&config.store, &|name| std::env::var(name).ok(), observer)?)
+}

@@ -1,0 +1,225 @@
+//! `parqueduct run`: all pipelines until SIGTERM or SIGINT, then a drain within its time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
+use tracing::{error, info, warn};
+
+use crate::VERSION;
+use crate::app::{self, machine};
+use crate::broker::{Broker, Rabbit};
+use crate::config::Config;
+use crate::http;
+use crate::ingest::{Committer, PipelineParts, Plan, ShardPanicked, Stop, chain, run_pipeline};
+use crate::metrics::{Metrics, PipelineMetrics};
+use crate::store::flush::FlushLog;
+use crate::store::{Capabilities, Store};
+
+/// Runs every pipeline of `config` until told to stop.
+///
+/// # Errors
+/// When it cannot start, or a defect ended it. Nothing is lost either way: what is not durable is in the queue.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    let metrics = Arc::new(Metrics::new(VERSION));
+    let store = app::open_store(&config, &metrics)?;
+    let plans =
+        config.pipelines.iter().map(|pipeline| app::compile(&config, pipeline)).collect::<Result<Vec<_>, _>>()?;
+    let broker: Arc<dyn Broker> = Arc::new(Rabbit::new(&config.rabbitmq, machine::now)?);
+    let stop = Stop::default();
+    let mut http = JoinSet::new();
+    if let Some(address) = config.http.listen {
+        let listener =
+            TcpListener::bind(address).await.with_context(|| format!("http.listen: {address} cannot be bound"))?;
+        let address = listener.local_addr()?;
+        info!(%address, "metrics and health are served");
+        let shown = http::Shown {
+            metrics: Arc::clone(&metrics),
+            now: machine::now,
+            unacked_age_max: config.run.unacked_age_max,
+        };
+        let halted = stop.halt.clone();
+        http.spawn(async move { http::serve(listener, shown, async move { halted.cancelled().await }).await });
+    }
+    info!(version = VERSION, instance = %config.instance, pipelines = config.pipelines.len(), "running");
+    let drain_timeout = config.run.drain_timeout;
+    let mut pipelines = JoinSet::new();
+    for plan in plans {
+        let pipeline_metrics = metrics.pipeline(&plan.config.name, usize::from(plan.config.shards));
+        let start = Start {
+            plan,
+            pipeline_metrics,
+            store: store.clone(),
+            metrics: Arc::clone(&metrics),
+            broker: Arc::clone(&broker),
+        };
+        pipelines.spawn(start.run(config.clone(), stop.clone()));
+    }
+    let ended = supervise(&mut pipelines, &stop, drain_timeout).await;
+    stop.halt.cancel();
+    while http.join_next().await.is_some() {}
+    for pipeline in metrics.pipelines() {
+        report_ledger(&pipeline);
+    }
+    ended
+}
+
+/// A pipeline that has not started yet.
+struct Start {
+    plan: Plan,
+    pipeline_metrics: Arc<PipelineMetrics>,
+    store: Store,
+    metrics: Arc<Metrics>,
+    broker: Arc<dyn Broker>,
+}
+
+impl Start {
+    /// Waits until the store takes writes, then runs the pipeline until it is stopped.
+    async fn run(self, config: Config, stop: Stop) -> Result<(), ShardPanicked> {
+        let Some(capabilities) = await_store(&self.store, &self.metrics, &stop).await else { return Ok(()) };
+        let parts = PipelineParts {
+            committer: Arc::new(committer(&config, &self.plan, self.store, self.metrics, capabilities)),
+            plan: Arc::new(self.plan),
+            surroundings: machine::surroundings(),
+            metrics: self.pipeline_metrics,
+            broker: self.broker,
+            reconnect: (config.rabbitmq.reconnect_min, config.rabbitmq.reconnect_max),
+            flush_grace: config.run.flush_grace,
+            liveness: Arc::new(machine::liveness),
+        };
+        run_pipeline(parts, stop).await
+    }
+}
+
+/// What writes a pipeline's flushes.
+pub(super) fn committer(
+    config: &Config,
+    plan: &Plan,
+    store: Store,
+    metrics: Arc<Metrics>,
+    capabilities: Capabilities,
+) -> Committer {
+    Committer {
+        log: FlushLog::new(store.clone(), capabilities, &config.instance),
+        store,
+        metrics,
+        surroundings: machine::surroundings(),
+        pipeline: plan.config.name.clone(),
+        owner: app::owner(&config.instance),
+        put_concurrency: config.store.put_concurrency,
+        backoff: STORE_BACKOFF,
+    }
+}
+
+/// Bounds of the wait between attempts to write: short enough that a store that is back is noticed.
+const STORE_BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+
+/// Probes the store until it takes writes: no delivery is taken that could not be written. `None`: stopped meanwhile.
+pub(super) async fn await_store(store: &Store, metrics: &Metrics, stop: &Stop) -> Option<Capabilities> {
+    let surroundings = machine::surroundings();
+    let mut backoff = surroundings.backoff(STORE_BACKOFF);
+    loop {
+        let nonce = (surroundings.ulid)().to_string();
+        let probed = tokio::select! {
+            probed = store.probe(&nonce) => probed,
+            () = stop.drain.cancelled() => return None,
+        };
+        let wait = match probed {
+            Ok(capabilities) => {
+                metrics.set_store_up(true);
+                if !capabilities.conditional_create {
+                    warn!(
+                        store = store.name(),
+                        "the store ignores conditional create (If-None-Match): object names are collision-free all the same, but each instance resolves only its own flushes"
+                    );
+                }
+                return Some(capabilities);
+            }
+            Err(failure) => {
+                metrics.set_store_up(false);
+                let wait = backoff.next_wait();
+                let error = chain(&failure);
+                if failure.is_unavailable() {
+                    warn!(error, ?wait, "the store does not take writes yet: no delivery is taken, trying again");
+                } else {
+                    error!(error, ?wait, "the store refuses writes: no delivery is taken; a person must act");
+                }
+                wait
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = stop.drain.cancelled() => return None,
+        }
+    }
+}
+
+/// Waits for a signal or the end of a pipeline, then drains within `drain_timeout`; a second signal ends at once.
+async fn supervise(
+    pipelines: &mut JoinSet<Result<(), ShardPanicked>>,
+    stop: &Stop,
+    drain_timeout: Duration,
+) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be listened to")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be listened to")?;
+    let mut deadline = None;
+    let mut result = Ok(());
+    loop {
+        tokio::select! {
+            ended = pipelines.join_next() => match ended {
+                None => return result,
+                Some(Ok(Ok(()))) => {}
+                Some(Ok(Err(panicked))) => {
+                    error!("{panicked}");
+                    result = Err(panicked.into());
+                    stop.drain.cancel();
+                    deadline.get_or_insert(tokio::time::Instant::now() + drain_timeout);
+                }
+                Some(Err(ended)) if ended.is_cancelled() => {}
+                Some(Err(panicked)) => std::panic::resume_unwind(panicked.into_panic()),
+            },
+            signal = async { tokio::select! { _ = terminate.recv() => "SIGTERM", _ = interrupt.recv() => "SIGINT" } } => {
+                if stop.drain.is_cancelled() {
+                    warn!(signal, "second signal: ending at once; what is not durable goes back to the queue");
+                    stop.halt.cancel();
+                    // Requests under way may take their whole time-out: do not wait for them.
+                    pipelines.abort_all();
+                } else {
+                    info!(signal, seconds_max = drain_timeout.as_secs(), "draining");
+                    stop.drain.cancel();
+                    deadline = Some(tokio::time::Instant::now() + drain_timeout);
+                }
+            },
+            () = passed(deadline) => {
+                deadline = None;
+                warn!("the drain took too long: what is not durable goes back to the queue");
+                stop.halt.cancel();
+            },
+        }
+    }
+}
+
+async fn passed(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The last line: the law, in figures.
+pub(super) fn report_ledger(pipeline: &PipelineMetrics) {
+    let ledger = &pipeline.ledger;
+    info!(
+        pipeline = %pipeline.name,
+        received = ledger.received(),
+        archived = ledger.archived(),
+        dead_lettered = ledger.dead_lettered_all(),
+        suppressed = ledger.suppressed(),
+        requeued = ledger.requeued_all(),
+        in_flight = ledger.in_flight(),
+        "ledger: received = archived + dead_lettered + suppressed + requeued + in_flight",
+    );
+}

@@ -1,0 +1,107 @@
+//! `parqueduct ingest`: files of lines through the same path, without a broker.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::VERSION;
+use crate::app::run::{await_store, committer, report_ledger};
+use crate::app::{self, files, machine};
+use crate::config::Config;
+use crate::ingest::{FileParts, FileProgress, FileReport, FileSource, Stop, ingest_file};
+use crate::metrics::Metrics;
+
+/// What to take.
+pub struct TakeOptions {
+    pub pipeline: String,
+    /// `-` is standard input.
+    pub files: Vec<PathBuf>,
+    pub line_bytes_max: usize,
+}
+
+/// What is told of one file while it is taken.
+pub trait TakeWatcher: Sync {
+    /// A file begins; `bytes` are those on disk, if known.
+    fn begins(&self, name: &str, bytes: Option<u64>);
+    fn advances(&self, progress: FileProgress);
+    fn ends(&self, name: &str, report: FileReport);
+}
+
+/// Takes the files one after the other; returns the totals of the ledger.
+///
+/// # Errors
+/// At the first file that cannot be taken to its end. What was committed stays; the same call resumes after it.
+pub async fn take(config: Config, options: TakeOptions, watcher: &dyn TakeWatcher) -> anyhow::Result<TakeTotals> {
+    let pipeline = config.pipeline(&options.pipeline).with_context(|| {
+        let names: Vec<_> = config.pipelines.iter().map(|pipeline| pipeline.name.as_str()).collect();
+        format!("no pipeline {:?} in {}: there are {}", options.pipeline, config.file.display(), names.join(", "))
+    })?;
+    let metrics = Arc::new(Metrics::new(VERSION));
+    let store = app::open_store(&config, &metrics)?;
+    let plan = Arc::new(app::compile(&config, pipeline)?);
+    let pipeline_metrics = metrics.pipeline(&pipeline.name, 1);
+    let stop = Stop::default();
+    tokio::spawn(stop_on_signal(stop.clone()));
+    let Some(capabilities) = await_store(&store, &metrics, &stop).await else {
+        return Ok(TakeTotals { stopped: true, ..TakeTotals::default() });
+    };
+    let parts = FileParts {
+        committer: Arc::new(committer(&config, &plan, store, metrics, capabilities)),
+        plan,
+        surroundings: machine::surroundings(),
+        metrics: Arc::clone(&pipeline_metrics),
+        flush_grace: config.run.flush_grace,
+        liveness: Arc::new(machine::liveness),
+        line_bytes_max: options.line_bytes_max,
+    };
+    let mut totals = TakeTotals::default();
+    for path in &options.files {
+        let opened = tokio::task::spawn_blocking({
+            let path = path.clone();
+            move || files::open_lines(&path, true)
+        });
+        let input = opened.await?.with_context(|| format!("{}: cannot be read", path.display()))?;
+        watcher.begins(&input.name, input.bytes);
+        let name = input.name.clone();
+        let source = FileSource { name: input.name, sha256: input.sha256, reader: input.reader };
+        let report = ingest_file(&parts, source, &stop, &|progress| watcher.advances(progress)).await?;
+        watcher.ends(&name, report);
+        totals.stopped |= report.stopped;
+        if report.stopped {
+            break;
+        }
+    }
+    let ledger = &pipeline_metrics.ledger;
+    totals.received = ledger.received();
+    totals.archived = ledger.archived();
+    totals.dead_lettered = ledger.dead_lettered_all();
+    report_ledger(&pipeline_metrics);
+    Ok(totals)
+}
+
+/// The ledger of an ingest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TakeTotals {
+    pub received: u64,
+    pub archived: u64,
+    pub dead_lettered: u64,
+    /// A signal ended it early; the same call goes on from there.
+    pub stopped: bool,
+}
+
+/// The first signal stops after what is held is durable; the second ends the process, and the next run resumes.
+async fn stop_on_signal(stop: Stop) {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return;
+    };
+    for _ in 0..2 {
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        if stop.drain.is_cancelled() {
+            std::process::exit(1);
+        }
+        stop.drain.cancel();
+    }
+}

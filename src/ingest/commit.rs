@@ -1,0 +1,243 @@
+//! A sealed flush -> intent, objects, outcome. The order is the commit protocol of `docs/decisions/0001`: nothing is
+//! acked before the outcome is durable, and a flush whose deliveries were returned meanwhile is aborted, not committed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::DateTime;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, warn};
+
+use crate::ingest::Surroundings;
+use crate::ingest::worker::{Sealed, SealedObject};
+use crate::metrics::Metrics;
+use crate::store::flush::{
+    Committed, Decision, FileEnd, FlushError, FlushLog, FlushName, Intent, Outcome, Owner, Source, StoredObject,
+};
+use crate::store::{Store, StoreError};
+
+/// How a flush ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fate {
+    /// Its objects and its outcome are durable: ack.
+    Durable,
+    /// Nothing of it counts: its deliveries go back, or went back already.
+    Abandoned,
+    /// As abandoned, but the store could not be told: whoever meets its intent aborts it.
+    Unresolved(Unresolved),
+}
+
+/// A flush of ours that is to be aborted as soon as the store answers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Unresolved {
+    name: FlushName,
+    intent: Intent,
+}
+
+/// What a flush is called in the store, and where its events come from.
+#[derive(Clone, Debug)]
+pub struct FlushOf {
+    pub name: FlushName,
+    pub source: Source,
+    /// Of a file: where the next flush begins.
+    pub end: Option<FileEnd>,
+}
+
+/// Writes flushes of a pipeline; each shard has one at a time.
+pub struct Committer {
+    pub store: Store,
+    pub log: FlushLog,
+    pub metrics: Arc<Metrics>,
+    pub surroundings: Surroundings,
+    pub pipeline: String,
+    pub owner: Owner,
+    pub put_concurrency: usize,
+    /// Bounds of the wait between attempts while the store is in trouble.
+    pub backoff: (Duration, Duration),
+}
+
+/// A flush under way: how far it has come, so that a retry repeats nothing.
+struct Flush<'a> {
+    of: &'a FlushOf,
+    sealed: &'a Sealed,
+    /// Made at the first attempt; `None` as long as nothing can stand in the store.
+    intent: Option<Intent>,
+    begun: bool,
+    written: Vec<bool>,
+    /// Made when the objects are durable; the same at every attempt, for its bytes tell whether it is ours.
+    outcome: Option<Outcome>,
+}
+
+impl Committer {
+    /// Writes `sealed`. Trouble of the store is waited out; `over` ends the waiting, and from then on the flush is no
+    /// longer committed, for its deliveries belong to the queue again.
+    pub async fn commit(&self, of: &FlushOf, sealed: &Sealed, over: &CancellationToken) -> Fate {
+        let mut backoff = self.surroundings.backoff(self.backoff);
+        let mut flush =
+            Flush { of, sealed, intent: None, begun: false, written: vec![false; sealed.objects.len()], outcome: None };
+        loop {
+            if over.is_cancelled() {
+                return self.abandon(&flush).await;
+            }
+            match self.attempt(&mut flush, over).await {
+                Ok(fate) => {
+                    self.metrics.set_store_up(true);
+                    return fate;
+                }
+                Err(failure) => {
+                    self.metrics.set_store_up(false);
+                    let wait = backoff.next_wait();
+                    self.report(sealed, &failure, wait);
+                    tokio::select! {
+                        () = over.cancelled() => {}
+                        () = tokio::time::sleep(wait) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Forgets the intents of committed flushes; those it cannot forget now are forgotten by the next start.
+    pub async fn close(&self, names: &[FlushName]) {
+        for name in names {
+            if let Err(error) = self.log.close(name).await {
+                debug!(pipeline = %self.pipeline, error = chain(&error), "the intent of a committed flush stays until the next start");
+            }
+        }
+    }
+
+    /// Aborts a flush that was left without outcome, and deletes its objects.
+    ///
+    /// # Errors
+    /// The store's; try again later.
+    pub async fn abort(&self, flush: &Unresolved) -> Result<(), FlushError> {
+        self.abort_flush(&flush.name, &flush.intent).await.map(drop)
+    }
+
+    async fn abort_flush(&self, name: &FlushName, intent: &Intent) -> Result<Decision, FlushError> {
+        let now = (self.surroundings.now)();
+        let outcome = Outcome::aborted(intent, &self.owner.instance, "its deliveries went back to the queue", now);
+        let decision = self.log.abort(name, &outcome).await?;
+        if decision != Decision::AlreadyCommitted {
+            self.log.discard(intent).await?;
+        }
+        Ok(decision)
+    }
+
+    fn report(&self, sealed: &Sealed, failure: &FlushError, wait: Duration) {
+        let (pipeline, error) = (&self.pipeline, chain(failure));
+        let deliveries = sealed.receipt.deliveries();
+        match failure {
+            FlushError::Store(failure) if failure.is_unavailable() => {
+                warn!(%pipeline, error, deliveries, ?wait, "the store cannot take a flush: its deliveries stay unacked, trying again");
+            }
+            _ => {
+                error!(%pipeline, error, deliveries, ?wait, "the store refuses a flush: its deliveries stay unacked; a person must act");
+            }
+        }
+    }
+
+    async fn attempt(&self, flush: &mut Flush<'_>, over: &CancellationToken) -> Result<Fate, FlushError> {
+        let name = &flush.of.name;
+        let intent = flush.intent.get_or_insert_with(|| self.intent(flush.of, flush.sealed));
+        if !flush.begun {
+            match self.log.begin(name, intent).await {
+                Err(FlushError::Taken(_)) => {
+                    // Only names of file flushes are not unique: another process takes the same lines.
+                    flush.intent = None;
+                    return Ok(Fate::Abandoned);
+                }
+                begun => begun?,
+            }
+            flush.begun = true;
+        }
+        self.write_objects(&flush.sealed.objects, &mut flush.written).await?;
+        if over.is_cancelled() {
+            return Ok(self.abandon(flush).await);
+        }
+        let outcome = flush.outcome.get_or_insert_with(|| self.outcome(intent, flush.of, flush.sealed));
+        match self.log.commit(name, outcome).await? {
+            Decision::Won => Ok(Fate::Durable),
+            Decision::AlreadyAborted | Decision::AlreadyCommitted => {
+                warn!(pipeline = %self.pipeline, flush = %flush.sealed.flush, "another process took us for dead and aborted a flush: its deliveries go back to the queue");
+                self.log.discard(intent).await?;
+                Ok(Fate::Abandoned)
+            }
+        }
+    }
+
+    async fn write_objects(&self, objects: &[SealedObject], written: &mut [bool]) -> Result<(), StoreError> {
+        let pending: Vec<usize> = (0..objects.len()).filter(|&place| !written[place]).collect();
+        let mut writes = stream::iter(pending)
+            .map(|place| async move {
+                let object = &objects[place];
+                self.store.create(&object.path, object.bytes.clone()).await.map(|()| place)
+            })
+            .buffer_unordered(self.put_concurrency);
+        while let Some(place) = writes.try_next().await? {
+            written[place] = true;
+        }
+        Ok(())
+    }
+
+    async fn abandon(&self, flush: &Flush<'_>) -> Fate {
+        let Some(intent) = &flush.intent else { return Fate::Abandoned };
+        match self.abort_flush(&flush.of.name, intent).await {
+            // An attempt to commit whose answer was lost had succeeded.
+            Ok(Decision::AlreadyCommitted) => Fate::Durable,
+            Ok(_) => {
+                debug!(pipeline = %self.pipeline, flush = %flush.sealed.flush, "flush aborted: its deliveries went back to the queue");
+                Fate::Abandoned
+            }
+            Err(error) => {
+                warn!(pipeline = %self.pipeline, error = chain(&error), "flush left without outcome: it is aborted when the store answers");
+                Fate::Unresolved(Unresolved { name: flush.of.name.clone(), intent: intent.clone() })
+            }
+        }
+    }
+
+    fn intent(&self, of: &FlushOf, sealed: &Sealed) -> Intent {
+        Intent {
+            flush: sealed.flush,
+            pipeline: self.pipeline.clone(),
+            owner: self.owner.clone(),
+            created_at: (self.surroundings.now)(),
+            objects: sealed.objects.iter().map(|object| object.path.clone()).collect(),
+            source: of.source.clone(),
+        }
+    }
+
+    fn outcome(&self, intent: &Intent, of: &FlushOf, sealed: &Sealed) -> Outcome {
+        let stored = |object: &SealedObject| StoredObject {
+            path: object.path.clone(),
+            rows: object.rows,
+            bytes: object.bytes.len() as u64,
+        };
+        let committed = Committed {
+            objects: sealed.objects.iter().map(stored).collect(),
+            archived: sealed.tally.archived,
+            dead_lettered: sealed.tally.dead_letters(),
+            suppressed: sealed.tally.suppressed,
+            event_time_min: sealed.event_time_us.and_then(|(low, _)| DateTime::from_timestamp_micros(low)),
+            event_time_max: sealed.event_time_us.and_then(|(_, high)| DateTime::from_timestamp_micros(high)),
+            end: of.end,
+        };
+        Outcome::committed(intent, committed, (self.surroundings.now)())
+    }
+}
+
+/// An error with all its causes on one line; a cause that its error quotes already is not repeated.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}

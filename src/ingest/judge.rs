@@ -1,0 +1,160 @@
+//! One delivery -> a row of the open batches, or why not. Pure: the delivery brings its time of arrival.
+
+use std::sync::Arc;
+
+use crate::archive::{Batches, Refused, Row, time};
+use crate::config::TimeFormat;
+use crate::decode::{Decoder, JsonDecoder, JsonLimits};
+use crate::event::Delivery;
+use crate::ingest::Plan;
+use crate::rejection::{Code, Issue, Rejection};
+use crate::value::{Node, Pointer, Tape, Value};
+
+/// What became of a good event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is a row of the batches.
+    Archived,
+    /// Nothing was added: the batches have no room for it. Seal them, then judge it again.
+    Full,
+}
+
+/// Judges deliveries; keeps only buffers between two.
+pub struct Judge {
+    plan: Arc<Plan>,
+    decoder: Decoder,
+}
+
+impl Judge {
+    pub fn new(plan: Arc<Plan>) -> Self {
+        let limits = JsonLimits { body_bytes_max: plan.config.body_bytes_max, depth_max: plan.config.depth_max };
+        Self { plan, decoder: Decoder::Json(JsonDecoder::new(limits)) }
+    }
+
+    /// Decodes and validates `delivery` and appends it to `batches` as the row of the flush's delivery `number`.
+    ///
+    /// # Errors
+    /// Why it cannot be archived; then `batches` are as they were.
+    pub fn judge(&mut self, number: u32, delivery: &Delivery, batches: &mut Batches) -> Result<Verdict, Rejection> {
+        let plan = &self.plan;
+        self.decoder.decode(&delivery.message.body, |tape| archive_event(plan, number, delivery, tape, batches))?
+    }
+}
+
+fn archive_event(
+    plan: &Plan,
+    number: u32,
+    delivery: &Delivery,
+    tape: &Tape<'_>,
+    batches: &mut Batches,
+) -> Result<Verdict, Rejection> {
+    plan.validator.check(tape)?;
+    let event = tape.root();
+    let mut digits = String::new();
+    let id = event_id(plan, delivery, event, &mut digits)?;
+    let event_time_us = event_time(plan, delivery, event)?;
+    let row = Row {
+        delivery: number,
+        event,
+        id,
+        body_hash: delivery.message.body_hash(),
+        dead_letter_id: None,
+        event_time_us,
+        ingested_at_us: delivery.received_at.timestamp_micros(),
+        queue: &plan.config.queue,
+        message: &delivery.message,
+    };
+    match batches.push(&row) {
+        Ok(()) => Ok(Verdict::Archived),
+        Err(Refused::Full) => Ok(Verdict::Full),
+        Err(Refused::Row(rejection)) => Err(rejection),
+    }
+}
+
+fn event_id<'a>(
+    plan: &Plan,
+    delivery: &'a Delivery,
+    event: Value<'a>,
+    digits: &'a mut String,
+) -> Result<Option<&'a str>, Rejection> {
+    let Some(pointer) = &plan.config.event_id else {
+        return Ok(delivery.message.properties.message_id.as_deref());
+    };
+    let Some(value) = event.pointer(pointer.segments()) else {
+        return Err(at_pointer(Code::EventIdMissing, pointer, "string or integer", "nothing"));
+    };
+    match value.node() {
+        Node::Str("") | Node::Null => Err(at_pointer(Code::EventIdMissing, pointer, "string or integer", "nothing")),
+        Node::Str(text) => Ok(Some(text)),
+        Node::I64(number) => {
+            *digits = number.to_string();
+            Ok(Some(digits))
+        }
+        Node::U64(number) => {
+            *digits = number.to_string();
+            Ok(Some(digits))
+        }
+        _ => Err(at_pointer(Code::EventIdUnusable, pointer, "string or integer", value.type_name())),
+    }
+}
+
+/// Microseconds since 1970.
+fn event_time(plan: &Plan, delivery: &Delivery, event: Value<'_>) -> Result<i64, Rejection> {
+    let config = &plan.config;
+    let arrival_us = delivery.received_at.timestamp_micros();
+    let (time_us, path) = match &config.event_time {
+        Some(pointer) => (time_at(event, pointer, config.event_time_format)?, pointer.as_str()),
+        None => match delivery.message.properties.timestamp {
+            Some(seconds) => (seconds_to_micros(seconds)?, ""),
+            None => return Ok(arrival_us),
+        },
+    };
+    let ahead_us = time_us.saturating_sub(arrival_us);
+    if ahead_us > micros(config.event_time_ahead_max) {
+        return Err(Issue::at(Code::EventTimeAhead, path, "a time not far ahead of now", "a later time").into());
+    }
+    match config.event_time_behind_max {
+        Some(behind_max) if ahead_us < -micros(behind_max) => {
+            Err(Issue::at(Code::EventTimeBehind, path, "a time not far behind now", "an earlier time").into())
+        }
+        _ => Ok(time_us),
+    }
+}
+
+fn time_at(event: Value<'_>, pointer: &Pointer, format: TimeFormat) -> Result<i64, Rejection> {
+    let unreadable =
+        |value: Value<'_>, expected: &str| at_pointer(Code::EventTimeUnreadable, pointer, expected, value.type_name());
+    let value = match event.pointer(pointer.segments()) {
+        None => return Err(at_pointer(Code::EventTimeMissing, pointer, "a time", "nothing")),
+        Some(value) if value.is_null() => return Err(at_pointer(Code::EventTimeMissing, pointer, "a time", "null")),
+        Some(value) => value,
+    };
+    let micros_per_unit = match format {
+        TimeFormat::Rfc3339 => {
+            let parsed = value.as_str().and_then(|text| time::parse_rfc3339(text).ok());
+            return parsed.ok_or_else(|| unreadable(value, "an RFC 3339 date-time"));
+        }
+        TimeFormat::UnixSeconds => 1_000_000,
+        TimeFormat::UnixMillis => 1_000,
+        TimeFormat::UnixMicros => 1,
+    };
+    match value.node() {
+        Node::I64(number) => number.checked_mul(micros_per_unit).ok_or_else(|| unreadable(value, "an integer of time")),
+        _ => Err(unreadable(value, "an integer of time")),
+    }
+}
+
+fn seconds_to_micros(seconds: u64) -> Result<i64, Rejection> {
+    let micros = i64::try_from(seconds).ok().and_then(|seconds| seconds.checked_mul(1_000_000));
+    micros.ok_or_else(|| {
+        Issue::at(Code::EventTimeUnreadable, "", "seconds since 1970 as timestamp", "a larger number").into()
+    })
+}
+
+fn micros(duration: std::time::Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+fn at_pointer(code: Code, pointer: &Pointer, expected: &str, actual: &str) -> Rejection {
+    Issue::at(code, pointer.as_str(), expected, actual).into()
+}

@@ -1,0 +1,186 @@
+//! A pipeline's shards: each connects, runs an epoch, and connects again until it is told to stop.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tracing::{error, info, warn};
+
+use crate::broker::{Broker, ConnectError, Subscription};
+use crate::dlq::record::AttemptSource;
+use crate::ingest::commit::{Committer, Unresolved, chain};
+use crate::ingest::shard::{EpochEnd, ShardParts, Stop, run_epoch};
+use crate::ingest::worker::Origin;
+use crate::ingest::{Plan, Surroundings};
+use crate::metrics::PipelineMetrics;
+use crate::store::flush::{Liveness, Owner};
+
+/// Tells whether the owner of a flush still lives.
+pub type LookAt = Arc<dyn Fn(&Owner) -> Liveness + Send + Sync>;
+
+/// What a pipeline runs on.
+#[derive(Clone)]
+pub struct PipelineParts {
+    pub plan: Arc<Plan>,
+    pub surroundings: Surroundings,
+    pub metrics: Arc<PipelineMetrics>,
+    pub broker: Arc<dyn Broker>,
+    pub committer: Arc<Committer>,
+    /// Bounds of the wait between attempts to connect.
+    pub reconnect: (Duration, Duration),
+    /// How long an intent of an owner that cannot be seen is left alone.
+    pub flush_grace: Duration,
+    pub liveness: LookAt,
+}
+
+/// A shard panicked: a defect. Nothing it held was acked, so nothing is lost, but the process must not go on half.
+#[derive(Debug, thiserror::Error)]
+#[error("pipeline {pipeline}: a shard panicked; what it held goes back to the queue")]
+pub struct ShardPanicked {
+    pub pipeline: String,
+}
+
+/// Runs all shards of a pipeline until they have stopped.
+///
+/// # Errors
+/// When a shard panicked; the others were asked to drain.
+pub async fn run_pipeline(parts: PipelineParts, stop: Stop) -> Result<(), ShardPanicked> {
+    if !resolve_flushes(&parts, &stop).await {
+        return Ok(());
+    }
+    let mut shards = JoinSet::new();
+    for shard in 0..parts.plan.config.shards {
+        shards.spawn(run_shard(parts.clone(), shard, stop.clone()));
+    }
+    let mut panicked = false;
+    while let Some(ended) = shards.join_next().await {
+        if ended.is_err() {
+            panicked = true;
+            stop.drain.cancel();
+        }
+    }
+    if panicked { Err(ShardPanicked { pipeline: parts.plan.config.name.clone() }) } else { Ok(()) }
+}
+
+/// Aborts what dead owners left without outcome, before the first delivery is taken; false when asked to stop meanwhile.
+async fn resolve_flushes(parts: &PipelineParts, stop: &Stop) -> bool {
+    let mut backoff = parts.surroundings.backoff(parts.reconnect);
+    let pipeline = &parts.plan.config.name;
+    loop {
+        let now = (parts.surroundings.now)();
+        match parts.committer.log.resolve(pipeline, now, parts.flush_grace, parts.liveness.as_ref()).await {
+            Ok(resolved) => {
+                for (path, error) in &resolved.unreadable {
+                    error!(%pipeline, path, error, "a record of a flush cannot be read: a person must look; it is left alone");
+                }
+                if resolved.aborted > 0 {
+                    info!(%pipeline, aborted = resolved.aborted, objects_deleted = resolved.objects_deleted, "flushes left undecided by a process that is gone are aborted: their deliveries are in the queue");
+                }
+                return true;
+            }
+            Err(error) => {
+                let wait = backoff.next_wait();
+                warn!(%pipeline, error = chain(&error), ?wait, "the store cannot be read: no delivery is taken yet");
+                if !sleep_unless_stopped(wait, stop).await {
+                    return false;
+                }
+            }
+        }
+    }
+}
+
+async fn run_shard(parts: PipelineParts, shard: u16, stop: Stop) {
+    let shard_parts = ShardParts {
+        plan: Arc::clone(&parts.plan),
+        surroundings: parts.surroundings.clone(),
+        metrics: Arc::clone(&parts.metrics),
+        committer: Arc::clone(&parts.committer),
+        shard,
+        stop: stop.clone(),
+    };
+    let origin = Origin { shard, source: AttemptSource::Queue, file: None };
+    let config = &parts.plan.config;
+    let subscription = Subscription {
+        queue: config.queue.clone(),
+        prefetch: config.prefetch,
+        declare: config.declare.clone(),
+        name: format!("parqueduct {}/{} of {}", config.name, shard, parts.plan.instance),
+    };
+    let mut backoff = parts.surroundings.backoff(parts.reconnect);
+    let mut unresolved = Vec::new();
+    while !stop.drain.is_cancelled() {
+        abort_unresolved(&parts, &mut unresolved).await;
+        let connected = tokio::select! {
+            () = stop.drain.cancelled() => break,
+            connected = parts.broker.consume(&subscription) => connected,
+        };
+        match connected {
+            Ok((intake, settler)) => {
+                info!(pipeline = %parts.plan.config.name, shard, queue = %parts.plan.config.queue, "consuming");
+                let received_before = parts.metrics.ledger.received();
+                let end = run_epoch(&shard_parts, origin.clone(), intake, settler, &mut unresolved).await;
+                if !report_end(&parts, shard, &end) {
+                    break;
+                }
+                parts.metrics.broker_reconnects.inc();
+                if parts.metrics.ledger.received() > received_before {
+                    backoff.reset();
+                }
+            }
+            Err(failure) => report_failure(&parts, shard, &failure),
+        }
+        if !sleep_unless_stopped(backoff.next_wait(), &stop).await {
+            break;
+        }
+    }
+    abort_unresolved(&parts, &mut unresolved).await;
+}
+
+/// Logs how an epoch ended; true when a new one is wanted.
+fn report_end(parts: &PipelineParts, shard: u16, end: &EpochEnd) -> bool {
+    let pipeline = &parts.plan.config.name;
+    match end {
+        EpochEnd::Drained => {
+            info!(%pipeline, shard, "drained");
+            false
+        }
+        EpochEnd::Lost(reason) => {
+            warn!(%pipeline, shard, %reason, "the consumer ended: what it held is back in the queue, connecting again");
+            true
+        }
+        EpochEnd::Aborted => {
+            warn!(%pipeline, shard, "a flush was aborted by another process: what the shard held is back in the queue, connecting again");
+            true
+        }
+    }
+}
+
+fn report_failure(parts: &PipelineParts, shard: u16, failure: &ConnectError) {
+    let pipeline = &parts.plan.config.name;
+    let error = chain(failure);
+    match failure {
+        ConnectError::Unavailable { .. } => warn!(%pipeline, shard, error, "cannot connect, trying again"),
+        ConnectError::Refused { .. } => {
+            error!(%pipeline, shard, error, "the broker refuses: a person must act; trying again")
+        }
+    }
+}
+
+/// Tries to give flushes an outcome that got none when their epoch ended; those that still cannot are kept.
+async fn abort_unresolved(parts: &PipelineParts, unresolved: &mut Vec<Unresolved>) {
+    let mut left = Vec::new();
+    for flush in unresolved.drain(..) {
+        if let Err(error) = parts.committer.abort(&flush).await {
+            warn!(pipeline = %parts.plan.config.name, error = chain(&error), "a flush is still without outcome: trying again at the next connection");
+            left.push(flush);
+        }
+    }
+    *unresolved = left;
+}
+
+async fn sleep_unless_stopped(wait: Duration, stop: &Stop) -> bool {
+    tokio::select! {
+        () = stop.drain.cancelled() => false,
+        () = tokio::time::sleep(wait) => true,
+    }
+}

@@ -1,0 +1,370 @@
+//! One consumer's life, called an epoch: one connection, one channel, its open batches, its flushes. All of it ends
+//! together, so a lost connection never leaves half of a file owned by somebody.
+//!
+//! Three things go on at once, each at most once: waiting for deliveries, judging a batch of them on a blocking thread,
+//! writing a sealed flush. While one flush is written the next fills; acks go out in the order of the flushes.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use crate::broker::{Ended, Intake, Settler};
+use crate::event::Delivery;
+use crate::ingest::commit::{Committer, Fate, FlushOf, Unresolved};
+use crate::ingest::worker::{Origin, Sealed, Worker};
+use crate::ingest::{Plan, Surroundings};
+use crate::metrics::{PipelineMetrics, ShardGauges};
+use crate::receipt::RequeueCause;
+use crate::store::flush::{FlushName, Source};
+
+/// Deliveries judged in one go: enough to make the hop to the blocking thread cheap, few enough to keep acks prompt.
+const BATCH_DELIVERIES_MAX: usize = 4096;
+
+/// How an epoch ended.
+#[derive(Debug)]
+pub enum EpochEnd {
+    /// Drained as asked: everything taken was settled or given back.
+    Drained,
+    /// The channel is gone; what was not durable is back in the queue. Build a new one.
+    Lost(Ended),
+    /// Another process took us for dead and aborted a flush: what we hold goes back, and the channel with it.
+    Aborted,
+}
+
+/// Requests to stop, the second more urgent than the first.
+#[derive(Clone, Debug, Default)]
+pub struct Stop {
+    /// Take no more, flush what is held, then end.
+    pub drain: CancellationToken,
+    /// End now: give back what is not durable.
+    pub halt: CancellationToken,
+}
+
+/// What an epoch needs and outlives it.
+pub struct ShardParts {
+    pub plan: Arc<Plan>,
+    pub surroundings: Surroundings,
+    pub metrics: Arc<PipelineMetrics>,
+    pub committer: Arc<Committer>,
+    pub shard: u16,
+    pub stop: Stop,
+}
+
+impl ShardParts {
+    fn gauges(&self) -> &ShardGauges {
+        &self.metrics.shards[usize::from(self.shard)]
+    }
+}
+
+/// Runs one epoch to its end; names of flushes that could not be given an outcome are added to `unresolved`.
+pub async fn run_epoch(
+    parts: &ShardParts,
+    origin: Origin,
+    intake: Box<dyn Intake>,
+    settler: Box<dyn Settler>,
+    unresolved: &mut Vec<Unresolved>,
+) -> EpochEnd {
+    parts.gauges().set_connected(true);
+    let worker = Worker::new(Arc::clone(&parts.plan), parts.surroundings.clone(), Arc::clone(&parts.metrics), origin);
+    let mut epoch = Epoch {
+        parts,
+        intake,
+        settler,
+        over: CancellationToken::new(),
+        worker: Some(Box::new(worker)),
+        work: None,
+        flush_at: None,
+        sealed: VecDeque::new(),
+        commit: None,
+        acked: Vec::new(),
+        draining: false,
+    };
+    let end = epoch.run().await;
+    epoch.wind_up(&end, unresolved).await;
+    parts.gauges().set_connected(false);
+    parts.gauges().set_oldest_unacked(None);
+    parts.gauges().set_open_partitions(0);
+    end
+}
+
+type Work = JoinHandle<(Box<Worker>, Vec<Sealed>)>;
+
+struct Commit {
+    oldest: chrono::DateTime<chrono::Utc>,
+    task: JoinHandle<(FlushOf, Sealed, Fate)>,
+}
+
+struct Epoch<'a> {
+    parts: &'a ShardParts,
+    intake: Box<dyn Intake>,
+    settler: Box<dyn Settler>,
+    /// Cancelled when the deliveries belong to the queue again.
+    over: CancellationToken,
+    /// The worker while it is idle, or its work on a blocking thread: one of the two.
+    worker: Option<Box<Worker>>,
+    work: Option<Work>,
+    /// When the oldest delivery in the open batches becomes too old.
+    flush_at: Option<Instant>,
+    /// Flushes waiting for the one being written.
+    sealed: VecDeque<Sealed>,
+    commit: Option<Commit>,
+    /// Flushes whose intents can be forgotten.
+    acked: Vec<FlushName>,
+    draining: bool,
+}
+
+enum Step {
+    Deliveries(Result<Vec<Delivery>, Ended>),
+    Worked(Box<Worker>, Vec<Sealed>),
+    Written(FlushOf, Sealed, Fate),
+    FlushDue,
+    Drain,
+    Halt,
+}
+
+impl Epoch<'_> {
+    async fn run(&mut self) -> EpochEnd {
+        loop {
+            self.start_commit();
+            self.show();
+            if self.draining && self.nothing_left() {
+                return EpochEnd::Drained;
+            }
+            let step = self.next_step().await;
+            if let Err(end) = self.take_step(step).await {
+                return end;
+            }
+        }
+    }
+
+    async fn take_step(&mut self, step: Step) -> Result<(), EpochEnd> {
+        match step {
+            Step::Deliveries(deliveries) => self.judge(deliveries.map_err(EpochEnd::Lost)?),
+            Step::Worked(worker, sealed) => self.worked(worker, sealed),
+            Step::Written(of, sealed, fate) => self.written(of, sealed, fate).await?,
+            Step::FlushDue => self.seal(),
+            Step::Drain => self.drain().await.map_err(EpochEnd::Lost)?,
+            Step::Halt => return Err(EpochEnd::Drained),
+        }
+        Ok(())
+    }
+
+    async fn next_step(&mut self) -> Step {
+        let accepting = self.accepting();
+        let flush_at = self.flush_at.filter(|_| self.worker.is_some());
+        tokio::select! {
+            biased;
+            () = self.parts.stop.halt.cancelled() => Step::Halt,
+            () = self.parts.stop.drain.cancelled(), if !self.draining => Step::Drain,
+            (of, sealed, fate) = written(&mut self.commit) => Step::Written(of, sealed, fate),
+            (worker, sealed) = worked(&mut self.work) => Step::Worked(worker, sealed),
+            () = due(flush_at) => Step::FlushDue,
+            deliveries = self.intake.next(BATCH_DELIVERIES_MAX), if accepting => Step::Deliveries(deliveries),
+        }
+    }
+
+    /// Whether another batch may be taken: the worker is free, and no sealed flush waits behind the one being written.
+    fn accepting(&self) -> bool {
+        !self.draining && self.sealed.is_empty() && self.worker.is_some()
+    }
+
+    fn nothing_left(&self) -> bool {
+        self.worker_is_empty() && self.sealed.is_empty() && self.commit.is_none()
+    }
+
+    fn judge(&mut self, deliveries: Vec<Delivery>) {
+        let Some(last) = deliveries.last() else { return };
+        let receipt = self.parts.metrics.ledger.receive(deliveries.len() as u64, last.tag);
+        self.flush_at.get_or_insert(Instant::now() + self.parts.plan.config.flush.age);
+        let metrics = Arc::clone(&self.parts.metrics);
+        self.lend_worker(move |worker| {
+            let _timer = metrics.decode_seconds.start_timer();
+            worker.take(deliveries, receipt)
+        });
+    }
+
+    fn seal(&mut self) {
+        self.flush_at = None;
+        self.lend_worker(|worker| worker.seal().into_iter().collect());
+    }
+
+    /// Runs `work` on a blocking thread; the worker must be idle.
+    fn lend_worker(&mut self, work: impl FnOnce(&mut Worker) -> Vec<Sealed> + Send + 'static) {
+        let mut worker = self.worker.take().expect("the worker is lent only while it is idle");
+        self.work = Some(tokio::task::spawn_blocking(move || {
+            let sealed = work(&mut worker);
+            (worker, sealed)
+        }));
+    }
+
+    fn worked(&mut self, worker: Box<Worker>, sealed: Vec<Sealed>) {
+        if worker.held() == 0 {
+            self.flush_at = None;
+        } else if !sealed.is_empty() {
+            // What is held arrived with the batch just judged.
+            self.flush_at = Some(Instant::now() + self.parts.plan.config.flush.age);
+        }
+        self.work = None;
+        self.worker = Some(worker);
+        self.sealed.extend(sealed);
+        if self.draining {
+            self.flush_at = Some(Instant::now()).filter(|_| !self.worker_is_empty());
+        }
+    }
+
+    fn worker_is_empty(&self) -> bool {
+        self.worker.as_ref().is_some_and(|worker| worker.held() == 0)
+    }
+
+    fn start_commit(&mut self) {
+        if self.commit.is_some() {
+            return;
+        }
+        let Some(sealed) = self.sealed.pop_front() else { return };
+        let config = &self.parts.plan.config;
+        let of = FlushOf {
+            name: FlushName::queue(&config.name, sealed.flush, &self.parts.plan.instance, self.parts.shard),
+            source: Source::Queue { queue: config.queue.clone(), shard: self.parts.shard },
+            end: None,
+        };
+        let oldest = sealed.oldest;
+        let (committer, over) = (Arc::clone(&self.parts.committer), self.over.clone());
+        let acked = std::mem::take(&mut self.acked);
+        let task = tokio::spawn(async move {
+            committer.close(&acked).await;
+            let fate = committer.commit(&of, &sealed, &over).await;
+            (of, sealed, fate)
+        });
+        self.commit = Some(Commit { oldest, task });
+    }
+
+    async fn written(&mut self, of: FlushOf, sealed: Sealed, fate: Fate) -> Result<(), EpochEnd> {
+        self.commit = None;
+        match fate {
+            Fate::Durable => self.acknowledge(of, sealed).await.map_err(EpochEnd::Lost),
+            Fate::Abandoned | Fate::Unresolved(_) => {
+                // Only an abort by another process comes here while the epoch lives: tags after it must not be acked.
+                sealed.receipt.requeue(RequeueCause::ConnectionLost);
+                Err(EpochEnd::Aborted)
+            }
+        }
+    }
+
+    async fn acknowledge(&mut self, of: FlushOf, sealed: Sealed) -> Result<(), Ended> {
+        self.acked.push(of.name);
+        let acked = self.settler.ack_through(sealed.receipt.through()).await;
+        observe(&self.parts.metrics, &self.parts.surroundings, &sealed);
+        if acked.is_err() {
+            // Durable all the same: they are archived, and will be delivered once more.
+            self.parts.metrics.settlements_lost.inc_by(sealed.receipt.deliveries());
+        }
+        sealed.receipt.settle(&sealed.tally);
+        acked
+    }
+
+    async fn drain(&mut self) -> Result<(), Ended> {
+        self.draining = true;
+        info!(pipeline = %self.parts.plan.config.name, shard = self.parts.shard, "draining: no more deliveries are taken");
+        let buffered = self.intake.cancel().await?.len();
+        debug!(buffered, "deliveries the client had buffered go back to the queue");
+        if self.worker.as_ref().is_some_and(|worker| worker.held() > 0) {
+            self.seal();
+        }
+        Ok(())
+    }
+
+    /// Ends what still goes on: waits for the worker and the write in flight, gives everything not durable back.
+    async fn wind_up(mut self, end: &EpochEnd, unresolved: &mut Vec<Unresolved>) {
+        let cause = match end {
+            EpochEnd::Drained => RequeueCause::Shutdown,
+            EpochEnd::Lost(_) | EpochEnd::Aborted => RequeueCause::ConnectionLost,
+        };
+        self.over.cancel();
+        if self.work.is_some() {
+            let (worker, sealed) = worked(&mut self.work).await;
+            self.worked(worker, sealed);
+        }
+        if let Some(commit) = self.commit.take() {
+            match commit.task.await {
+                Ok((of, sealed, Fate::Durable)) => {
+                    // The channel may be gone; then the rows stand, and their deliveries come once more.
+                    if let Err(ended) = self.acknowledge(of, sealed).await {
+                        warn!(pipeline = %self.parts.plan.config.name, reason = %ended, "a durable flush could not be acked: its deliveries come once more");
+                    }
+                }
+                Ok((_, sealed, Fate::Abandoned)) => sealed.receipt.requeue(cause),
+                Ok((_, sealed, Fate::Unresolved(flush))) => {
+                    sealed.receipt.requeue(cause);
+                    unresolved.push(flush);
+                }
+                Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+            }
+        }
+        for sealed in self.sealed.drain(..) {
+            sealed.receipt.requeue(cause);
+        }
+        if let Some(worker) = self.worker.take() {
+            worker.abandon(cause);
+        }
+        self.parts.committer.close(&self.acked).await;
+        if matches!(end, EpochEnd::Drained) {
+            // What the client had buffered and nobody took. On some brokers this counts less than a lost connection.
+            if let Err(ended) = self.settler.requeue_all().await {
+                debug!(reason = %ended, "nothing could be given back: the broker takes it back by itself");
+            }
+        }
+        self.settler.close().await;
+    }
+
+    /// Publishes what the shard holds.
+    fn show(&self) {
+        let gauges = self.parts.gauges();
+        let Some(worker) = &self.worker else { return };
+        let written = self.commit.as_ref().map(|commit| commit.oldest);
+        let waiting = self.sealed.front().map(|sealed| sealed.oldest);
+        gauges.set_oldest_unacked([written, waiting, worker.oldest()].into_iter().flatten().min());
+        gauges.set_open_partitions(worker.open_partitions());
+    }
+}
+
+/// Records the figures of a durable flush.
+pub(super) fn observe(metrics: &PipelineMetrics, surroundings: &Surroundings, sealed: &Sealed) {
+    let took = (surroundings.now)() - sealed.sealed_at;
+    metrics.flush_seconds.observe(took.to_std().unwrap_or(Duration::ZERO).as_secs_f64());
+    metrics.flush_rows.observe(sealed.receipt.deliveries() as f64);
+    metrics.flush_bytes.observe(sealed.bytes() as f64);
+}
+
+/// The end of the write in flight; never, when there is none.
+async fn written(commit: &mut Option<Commit>) -> (FlushOf, Sealed, Fate) {
+    match commit {
+        Some(commit) => match (&mut commit.task).await {
+            Ok(done) => done,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        },
+        None => std::future::pending().await,
+    }
+}
+
+/// The end of the worker's work; never, when it is idle.
+async fn worked(work: &mut Option<Work>) -> (Box<Worker>, Vec<Sealed>) {
+    match work {
+        Some(task) => match task.await {
+            Ok(done) => done,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        },
+        None => std::future::pending().await,
+    }
+}
+
+async fn due(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

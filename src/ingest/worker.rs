@@ -1,0 +1,289 @@
+//! The CPU side of a shard: judges deliveries into open batches, and seals them into flushes ready to be written.
+//! Synchronous; the shard lends it to a blocking thread for each batch of deliveries.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use tracing::error;
+use ulid::Ulid;
+
+use crate::archive::{self, Batches, EncodedFile, FileFacts, SealedBatch};
+use crate::dlq::record::{self, AttemptSource, DeadLetter, Origin as DeadLetterOrigin};
+use crate::event::Delivery;
+use crate::ingest::judge::{Judge, Verdict};
+use crate::ingest::{Plan, Surroundings};
+use crate::metrics::PipelineMetrics;
+use crate::receipt::{Receipt, RequeueCause, Tally};
+use crate::rejection::{Code, Issue, Rejection};
+
+/// Where deliveries come from, as dead letters and object names tell it.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    pub shard: u16,
+    pub source: AttemptSource,
+    /// The file whose lines they are; `None` for a queue.
+    pub file: Option<String>,
+}
+
+/// One object of a flush, encoded.
+#[derive(Clone, Debug)]
+pub struct SealedObject {
+    pub path: String,
+    pub bytes: Bytes,
+    pub rows: u64,
+}
+
+/// A flush, encoded and not yet written: the objects and the duty for what they hold.
+#[derive(Debug)]
+pub struct Sealed {
+    pub flush: Ulid,
+    pub sealed_at: DateTime<Utc>,
+    pub receipt: Receipt,
+    pub tally: Tally,
+    pub objects: Vec<SealedObject>,
+    /// When the oldest of its deliveries arrived.
+    pub oldest: DateTime<Utc>,
+    /// Event times of the archived rows, microseconds since 1970.
+    pub event_time_us: Option<(i64, i64)>,
+}
+
+impl Sealed {
+    pub fn bytes(&self) -> u64 {
+        self.objects.iter().map(|object| object.bytes.len() as u64).sum()
+    }
+}
+
+/// See the module.
+pub struct Worker {
+    plan: Arc<Plan>,
+    surroundings: Surroundings,
+    metrics: Arc<PipelineMetrics>,
+    origin: Origin,
+    judge: Judge,
+    batches: Batches,
+    /// The good deliveries whose rows are in `batches`: their bodies are needed until the rows are proven encodable.
+    held: Vec<Delivery>,
+    dead: Vec<DeadLetter>,
+    /// The codes of `dead`.
+    tally: Tally,
+    dead_letter_origin: Arc<DeadLetterOrigin>,
+    /// The duty for `held` and `dead`; `None` when both are empty.
+    receipt: Option<Receipt>,
+    oldest: Option<DateTime<Utc>>,
+    bytes: usize,
+}
+
+impl Worker {
+    pub fn new(plan: Arc<Plan>, surroundings: Surroundings, metrics: Arc<PipelineMetrics>, origin: Origin) -> Self {
+        Self {
+            judge: Judge::new(Arc::clone(&plan)),
+            batches: Batches::new(Arc::clone(&plan.layout)),
+            held: Vec::new(),
+            dead: Vec::new(),
+            tally: Tally::default(),
+            dead_letter_origin: Arc::new(plan.dead_letter_origin(origin.shard)),
+            receipt: None,
+            oldest: None,
+            bytes: 0,
+            plan,
+            surroundings,
+            metrics,
+            origin,
+        }
+    }
+
+    /// Deliveries held, good and bad.
+    pub fn held(&self) -> usize {
+        self.held.len() + self.dead.len()
+    }
+
+    pub fn open_partitions(&self) -> usize {
+        self.batches.open_partitions()
+    }
+
+    /// When the oldest delivery held arrived.
+    pub fn oldest(&self) -> Option<DateTime<Utc>> {
+        self.oldest
+    }
+
+    /// Judges `deliveries`, for all of which `receipt` stands; returns the flushes that became full on the way.
+    pub fn take(&mut self, deliveries: Vec<Delivery>, mut receipt: Receipt) -> Vec<Sealed> {
+        let mut full = Vec::new();
+        // The part of `receipt` whose deliveries were judged and not yet handed to a sealed flush.
+        let mut judged = 0;
+        let mut previous = 0;
+        for delivery in deliveries {
+            let tag = delivery.tag;
+            let verdict = match self.judge(&delivery) {
+                Ok(Verdict::Full) => {
+                    let part = receipt.split_first(judged, previous);
+                    full.extend(self.seal_with(part));
+                    judged = 0;
+                    self.judge(&delivery)
+                }
+                verdict => verdict,
+            };
+            self.keep(delivery, verdict);
+            judged += 1;
+            previous = tag;
+            if self.held() >= self.plan.config.flush.rows || self.bytes >= self.plan.config.flush.bytes {
+                let part = receipt.split_first(judged, tag);
+                full.extend(self.seal_with(part));
+                judged = 0;
+            }
+        }
+        self.add_duty(receipt);
+        full
+    }
+
+    /// Closes everything held into a flush; `None` when nothing is held.
+    pub fn seal(&mut self) -> Option<Sealed> {
+        let receipt = self.receipt.take()?;
+        Some(self.encode(receipt))
+    }
+
+    /// Lets go of everything held: it goes back to the queue.
+    pub fn abandon(self, cause: RequeueCause) {
+        if let Some(receipt) = self.receipt {
+            receipt.requeue(cause);
+        }
+    }
+
+    fn add_duty(&mut self, receipt: Receipt) {
+        if receipt.deliveries() == 0 {
+            return;
+        }
+        match &mut self.receipt {
+            Some(held) => held.join(receipt),
+            None => self.receipt = Some(receipt),
+        }
+    }
+
+    fn seal_with(&mut self, part: Receipt) -> Option<Sealed> {
+        self.add_duty(part);
+        self.seal()
+    }
+
+    /// Judges one delivery; a panic is this delivery's own doing once the rest are judged again without it.
+    fn judge(&mut self, delivery: &Delivery) -> Result<Verdict, Rejection> {
+        let number = row_number(self.held.len());
+        let judged = catch_unwind(AssertUnwindSafe(|| self.judge.judge(number, delivery, &mut self.batches)));
+        judged.unwrap_or_else(|_| {
+            error!(pipeline = %self.plan.config.name, tag = delivery.tag, "an event makes the program panic: it becomes a dead letter");
+            self.rebuild();
+            Err(Issue::whole(Code::InternalPanic).into())
+        })
+    }
+
+    /// Judges all held deliveries again into new batches: after a panic the old ones cannot be trusted.
+    fn rebuild(&mut self) {
+        self.judge = Judge::new(Arc::clone(&self.plan));
+        self.batches = Batches::new(Arc::clone(&self.plan.layout));
+        for (place, delivery) in self.held.iter().enumerate() {
+            let verdict = self.judge.judge(row_number(place), delivery, &mut self.batches);
+            assert!(matches!(verdict, Ok(Verdict::Archived)), "what was archivable once is so again");
+        }
+    }
+
+    fn keep(&mut self, delivery: Delivery, verdict: Result<Verdict, Rejection>) {
+        self.oldest.get_or_insert(delivery.received_at);
+        self.bytes += delivery.size();
+        self.metrics.received_bytes.inc_by(delivery.message.body.len() as u64);
+        match verdict {
+            Ok(Verdict::Archived) => self.held.push(delivery),
+            Ok(Verdict::Full) => unreachable!("empty batches have room for one partition"),
+            Err(rejection) => self.bury(delivery, &rejection),
+        }
+    }
+
+    fn bury(&mut self, delivery: Delivery, rejection: &Rejection) {
+        let line = self.origin.file.is_some().then_some(delivery.tag);
+        let (id, now) = ((self.surroundings.ulid)(), (self.surroundings.now)());
+        let mut letter = DeadLetter::new(id, &self.dead_letter_origin, delivery, rejection, self.origin.source, now);
+        letter.source_file.clone_from(&self.origin.file);
+        letter.source_line = line;
+        self.tally.add_dead_letter(rejection.code());
+        self.dead.push(letter);
+    }
+
+    fn encode(&mut self, receipt: Receipt) -> Sealed {
+        let flush = (self.surroundings.ulid)();
+        let sealed_at = (self.surroundings.now)();
+        let held = std::mem::take(&mut self.held);
+        let mut objects = Vec::new();
+        let mut event_time_us: Option<(i64, i64)> = None;
+        for (number, batch) in self.batches.seal().into_iter().enumerate() {
+            let (file, refused) = self.encode_batch(&batch, flush);
+            for (row, rejection) in refused {
+                self.bury(held[row as usize].clone(), &rejection);
+            }
+            let Some(file) = file else { continue };
+            let (low, high) = event_time_us.unwrap_or((i64::MAX, i64::MIN));
+            event_time_us = Some((low.min(file.event_time_min_us), high.max(file.event_time_max_us)));
+            self.tally.archived += file.rows() as u64;
+            objects.push(self.data_object(file, flush, number));
+        }
+        if !self.dead.is_empty() {
+            objects.push(self.dead_letter_object(flush));
+        }
+        self.bytes = 0;
+        Sealed {
+            flush,
+            sealed_at,
+            receipt,
+            tally: std::mem::take(&mut self.tally),
+            objects,
+            oldest: self.oldest.take().unwrap_or(sealed_at),
+            event_time_us,
+        }
+    }
+
+    /// Encodes one partition's rows; rows Parquet cannot hold are found and come back by number.
+    fn encode_batch(&self, batch: &SealedBatch, flush: Ulid) -> (Option<EncodedFile>, Vec<(u32, Rejection)>) {
+        let plan = &self.plan;
+        let facts = FileFacts {
+            program_version: crate::VERSION,
+            pipeline: &plan.config.name,
+            schema_label: &plan.schema.label(),
+            schema_hash: plan.schema.hash(),
+            instance: &plan.instance,
+            flush: &flush.to_string(),
+            compression_level: plan.config.compression_level,
+        };
+        archive::encode_isolating(batch, &facts)
+    }
+
+    fn data_object(&self, file: EncodedFile, flush: Ulid, number: usize) -> SealedObject {
+        let plan = &self.plan;
+        let (pipeline, major) = (&plan.config.name, plan.config.schema_version);
+        let flush = flush.to_string();
+        SealedObject {
+            path: archive::path(pipeline, major, &file.partition, &flush, &plan.instance, self.origin.shard, number),
+            rows: file.rows() as u64,
+            bytes: file.bytes,
+        }
+    }
+
+    fn dead_letter_object(&mut self, flush: Ulid) -> SealedObject {
+        let mut dead = std::mem::take(&mut self.dead);
+        let flush_id = flush.to_string();
+        let mut newest = dead[0].dead_at;
+        for letter in &mut dead {
+            newest = newest.max(letter.dead_at);
+            letter.flush_id.clone_from(&flush_id);
+        }
+        let origin = &self.dead_letter_origin;
+        SealedObject {
+            path: record::path(&origin.pipeline, newest, flush, &origin.instance, origin.shard),
+            bytes: record::encode(&dead).expect("a flush of dead letters is smaller than a Parquet column may be"),
+            rows: dead.len() as u64,
+        }
+    }
+}
+
+/// A delivery's place among those held, as rows carry it; prefetch windows and file batches are far below 2^32.
+fn row_number(place: usize) -> u32 {
+    u32::try_from(place).expect("a flush holds fewer than 2^32 deliveries")
+}
