@@ -39,16 +39,23 @@ fn guides() -> Vec<String> {
     found
 }
 
-/// What a user runs beside the documentation.
-fn tool(variable: &str, names: &[&str]) -> PathBuf {
-    if let Ok(path) = std::env::var(variable) {
-        return PathBuf::from(path);
-    }
-    let mut places =
-        vec![root().join(".parqueduct/tools/prometheus/usr/bin"), root().join(".parqueduct/venv/test/bin")];
-    places.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
-    let candidates = places.iter().flat_map(|place| names.iter().map(|name| place.join(name)));
-    candidates.into_iter().find(|path| path.is_file()).unwrap_or_else(|| panic!("set {variable}, or run `make test`"))
+/// The environment that `make test` hands over, or the one that it left behind.
+fn python() -> PathBuf {
+    let venv =
+        std::env::var_os("PARQUEDUCT_TEST_VENV").map_or_else(|| root().join(".parqueduct/venv/test"), PathBuf::from);
+    let python = venv.join("bin/python");
+    assert!(python.exists(), "{} is missing: run `make test`", python.display());
+    python
+}
+
+/// The one that `make test` hands over, the one that it left behind, or one that is installed.
+fn promtool() -> PathBuf {
+    let handed_over = std::env::var_os("PARQUEDUCT_TEST_PROMTOOL").map(PathBuf::from);
+    let left_behind = root().join(".parqueduct/tools/prometheus/usr/bin/promtool");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let installed = std::env::split_paths(&path).map(|place| place.join("promtool"));
+    let mut candidates = handed_over.into_iter().chain([left_behind]).chain(installed);
+    candidates.find(|path| path.is_file()).expect("promtool is missing: run `make test`")
 }
 
 // Metrics
@@ -166,7 +173,7 @@ fn every_panel_has_an_id_a_title_and_expressions_over_labels_that_exist() {
 
 #[test]
 fn the_alert_rules_pass_their_tests() {
-    let promtool = tool("PARQUEDUCT_TEST_PROMTOOL", &["promtool"]);
+    let promtool = promtool();
     let alerts = root().join("dashboards/alerts");
     for arguments in [["check", "rules", "parqueduct.rules.yml"], ["test", "rules", "parqueduct.test.yml"]] {
         let done = Command::new(&promtool).args(arguments).current_dir(&alerts).output().unwrap();
@@ -193,8 +200,7 @@ fn every_alert_is_tested_and_has_a_way_out_in_the_guide() {
 
 #[test]
 fn the_compose_file_refers_to_what_exists() {
-    let python = tool("PARQUEDUCT_TEST_PYTHON", &["python"]);
-    let done = Command::new(python).arg("tests/deploy/check_compose.py").current_dir(root()).output().unwrap();
+    let done = Command::new(python()).arg("tests/deploy/check_compose.py").current_dir(root()).output().unwrap();
     let said = [done.stdout, done.stderr].concat();
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&said));
 }

@@ -21,7 +21,7 @@ impl Drop for Moto {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn moto_agrees() {
     let venv = std::env::var_os("PARQUEDUCT_TEST_VENV")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/it/venv"), PathBuf::from);
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(".parqueduct/venv/test"), PathBuf::from);
     let program = venv.join("bin/moto_server");
     assert!(program.exists(), "{} is missing: run `make test`", program.display());
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
