@@ -8,8 +8,13 @@ use std::fmt;
 
 use sha2::{Digest, Sha256};
 
+use crate::rejection::Code;
+
 /// The version of the rule below; the ids begin with it.
 pub const VERSION: u32 = 1;
+
+const CUT: &str = Code::JsonTruncated.as_str();
+const BROKEN_TEXT: &str = Code::JsonUtf8.as_str();
 
 /// Segments of a path that count; what lies deeper shares a group.
 pub const PATH_SEGMENTS_MAX: usize = 16;
@@ -78,7 +83,7 @@ impl Place {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Signature<'a> {
     pub code: &'a str,
-    /// The normalised path, at most [`PATH_SEGMENTS_MAX`] segments of it.
+    /// The normalised path, at most [`PATH_SEGMENTS_MAX`] segments of it; empty for bodies that cannot be decoded.
     pub path: &'a str,
     pub expected: &'a str,
     pub actual: &'a str,
@@ -96,8 +101,16 @@ impl<'a> Signature<'a> {
         offset: Option<u64>,
         body_bytes: u64,
     ) -> Self {
-        let place = offset.filter(|_| code.starts_with("decode.")).map(|offset| Place::of(offset, body_bytes));
-        Self { code, path: capped(path), expected, actual, place }
+        if !code.starts_with("decode.") {
+            return Self { code, path: capped(path), expected, actual, place: None };
+        }
+        // Without a schema nobody knows which names in the path are the event's own, so it does not count.
+        let place = offset.map(|offset| Place::of(offset, body_bytes));
+        match code {
+            // What was due where a body was cut, or where a character is broken, is chance.
+            CUT | BROKEN_TEXT => Self { code, path: "", expected: "", actual: "", place },
+            _ => Self { code, path: "", expected, actual, place },
+        }
     }
 
     /// The group's id within `pipeline`.
@@ -167,6 +180,17 @@ mod tests {
         assert_eq!([place(1, 9), place(7, 9)], [Some(Place::Middle); 2]);
         assert_eq!([place(8, 9), place(9, 9), place(90, 9)], [Some(Place::End); 3]);
         assert_eq!(Signature::new("validate.type", "/a", "", "", Some(3), 9).place, None);
+    }
+
+    #[test]
+    fn of_a_body_that_cannot_be_decoded_only_kinds_count() {
+        let group = |code, path, expected, actual| Signature::new(code, path, expected, actual, Some(5), 9).group("p");
+        let repeat = |path| group("decode.json.duplicate_key", path, "a name once", "the name again");
+        assert_eq!(repeat("/by_id/secret-1"), repeat("/by_id/secret-2"));
+        let cut = |due| group("decode.json.truncated", "", due, "the end of the body");
+        assert_eq!(cut("a closing quote"), cut("a colon"));
+        let syntax = |due| group("decode.json.syntax", "", due, "a word");
+        assert_ne!(syntax("a value"), syntax("a colon"));
     }
 
     #[test]

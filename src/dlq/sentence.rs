@@ -10,7 +10,10 @@ pub fn of(signature: &Signature<'_>) -> String {
     let Some(code) = Code::parse(code) else { return of_unknown(signature) };
     let subject = if path.is_empty() { "the event".to_owned() } else { format!("`{path}`") };
     match code {
-        Code::ValidateType if !actual.is_empty() => with(&format!("{subject} is {actual}"), expected, ""),
+        Code::ValidateType if !actual.is_empty() => {
+            let is = format!("{subject} is {}", article(actual));
+            if expected.is_empty() { is } else { format!("{is}, the schema asks for {expected}") }
+        }
         Code::ValidateRequired => format!("field {subject} is missing"),
         Code::ValidateDependentRequired => format!("field {subject} is missing, and another field requires it"),
         Code::ValidateAdditionalProperties | Code::ValidateUnevaluatedProperties => {
@@ -23,15 +26,30 @@ pub fn of(signature: &Signature<'_>) -> String {
         Code::EventIdMissing | Code::EventTimeMissing | Code::PartitionMissing if !path.is_empty() => {
             format!("field {subject} is missing: {}", code.sentence())
         }
-        _ => {
-            let sentence = with(code.sentence(), expected, actual);
-            let sentence = if path.is_empty() { sentence } else { format!("{subject}: {sentence}") };
-            match place {
-                Some(Place::Start) => format!("{sentence}, from its first byte"),
-                Some(Place::End) => format!("{sentence}, at its end"),
-                Some(Place::Middle) | None => sentence,
-            }
+        Code::JsonTruncated | Code::JsonDuplicateKey => code.sentence().to_owned(),
+        Code::JsonSyntax | Code::JsonTrailing if !expected.is_empty() && !actual.is_empty() => {
+            placed(format!("{}: {actual} where {expected} should stand", code.sentence()), place)
         }
+        _ if path.is_empty() => placed(with(code.sentence(), expected, actual), place),
+        _ => format!("{subject}: {}", with(code.sentence(), expected, actual)),
+    }
+}
+
+/// `sentence` of a body, with where in it.
+fn placed(sentence: String, place: Option<Place>) -> String {
+    match place {
+        Some(Place::Start) => sentence + ", at its first byte",
+        Some(Place::End) => sentence + ", at its end",
+        Some(Place::Middle) | None => sentence,
+    }
+}
+
+/// `actual` as a noun: `null`, `an array`.
+fn article(actual: &str) -> String {
+    match actual {
+        "array" | "integer" | "object" => format!("an {actual}"),
+        "boolean" | "number" | "string" => format!("a {actual}"),
+        _ => actual.to_owned(),
     }
 }
 
@@ -39,7 +57,7 @@ fn with(sentence: &str, expected: &str, actual: &str) -> String {
     match (expected.is_empty(), actual.is_empty()) {
         (true, true) => sentence.to_owned(),
         (true, false) => format!("{sentence} (found {actual})"),
-        (false, true) => format!("{sentence}, the schema asks for {expected}"),
+        (false, true) => format!("{sentence} (expected {expected})"),
         (false, false) => format!("{sentence} (expected {expected}, found {actual})"),
     }
 }
@@ -65,7 +83,7 @@ mod tests {
         assert_eq!(delay, "`/arrival/delay_min` is null, the schema asks for integer");
         assert_eq!(
             sentence(Code::ValidateType, "", "object", "array"),
-            "the event is array, the schema asks for object"
+            "the event is an array, the schema asks for object"
         );
         assert_eq!(sentence(Code::ValidateRequired, "/tailnum", "", ""), "field `/tailnum` is missing");
         let surplus = sentence(Code::ValidateAdditionalProperties, "/ccy", "", "");
@@ -73,26 +91,31 @@ mod tests {
         let format = sentence(Code::ValidateFormat, "/at", "date-time", "string");
         assert_eq!(format, "`/at` is not in the format date-time");
         let minimum = sentence(Code::ValidateMinimum, "/n", "0", "");
-        assert_eq!(minimum, "`/n`: a number is below its minimum, the schema asks for 0");
+        assert_eq!(minimum, "`/n`: a number is below its minimum (expected 0)");
         let id = sentence(Code::EventIdMissing, "/id", "", "");
         assert_eq!(id, "field `/id` is missing: the event has no id where the pipeline looks for it");
     }
 
     #[test]
     fn a_body_that_cannot_be_decoded_says_where_it_breaks() {
-        let broken = |offset| of(&Signature::new("decode.json.syntax", "", "", "", Some(offset), 10));
-        assert_eq!(broken(0), "the body is not JSON, from its first byte");
-        assert_eq!(broken(5), "the body is not JSON");
-        assert_eq!(broken(10), "the body is not JSON, at its end");
+        let broken =
+            |actual, offset| of(&Signature::new("decode.json.syntax", "/x", "a value", actual, Some(offset), 10));
+        let page = "the body is not JSON: an HTML page where a value should stand, at its first byte";
+        assert_eq!(broken("an HTML page", 0), page);
+        assert_eq!(broken("a word", 5), "the body is not JSON: a word where a value should stand");
+        assert_eq!(broken("", 10), "the body is not JSON (expected a value), at its end");
+        let cut = Signature::new("decode.json.truncated", "", "a colon", "the end of the body", Some(10), 10);
+        assert_eq!(of(&cut), "the body ends in the middle of a JSON document");
     }
 
     #[test]
     fn every_code_has_a_sentence_and_an_unknown_one_is_named() {
         for code in Code::ALL {
             let sentence = sentence(*code, "/a", "x", "y");
-            assert!(sentence.contains("/a") && !sentence.contains("  "), "{sentence}");
+            assert_ne!(sentence.contains("/a"), code.as_str().starts_with("decode."), "{sentence}");
+            assert!(!sentence.is_empty() && !sentence.contains("  "), "{sentence}");
         }
-        let newer = Signature::new("decode.newer", "/a", "x", "y", None, 0);
-        assert_eq!(of(&newer), "`/a`: decode.newer (expected x, found y)");
+        let newer = Signature::new("validate.newer", "/a", "x", "y", None, 0);
+        assert_eq!(of(&newer), "`/a`: validate.newer (expected x, found y)");
     }
 }

@@ -5,7 +5,9 @@ use std::io::{self, Write};
 use super::arguments::BodyForm;
 use super::body;
 use super::text::{clean, exactly};
+use crate::dlq::fingerprint::Signature;
 use crate::dlq::record::{DeadLetter, IssueRecord};
+use crate::dlq::sentence;
 use crate::event::Properties;
 use crate::headers;
 
@@ -62,8 +64,9 @@ fn write_issues(out: &mut impl Write, letter: &DeadLetter) -> io::Result<()> {
     writeln!(out, "\nissues")?;
     let body_bytes = letter.message.body.len() as u64;
     for issue in &letter.issues {
-        writeln!(out, "  {}", clean(&issue.sentence(body_bytes)))?;
-        writeln!(out, "    {}  group {}{}", issue.code, issue.group, place(issue))?;
+        let signature = issue.signature(body_bytes);
+        writeln!(out, "  {}", clean(&sentence::of(&signature)))?;
+        writeln!(out, "    {}  group {}{}", clean(&issue.code), issue.group, more(issue, &signature))?;
     }
     match letter.issues_not_kept {
         0 => Ok(()),
@@ -71,16 +74,19 @@ fn write_issues(out: &mut impl Write, letter: &DeadLetter) -> io::Result<()> {
     }
 }
 
-/// Where exactly, when the sentence does not say so.
-fn place(issue: &IssueRecord) -> String {
-    let mut place = String::new();
-    if issue.instance_path != issue.path && !issue.instance_path.is_empty() {
-        place.push_str(&format!("  at {}", clean(&issue.instance_path)));
+/// What this event's issue has beyond its group's sentence.
+fn more(issue: &IssueRecord, signature: &Signature<'_>) -> String {
+    let mut more = String::new();
+    if issue.instance_path != signature.path && !issue.instance_path.is_empty() {
+        more.push_str(&format!("  at {}", clean(&issue.instance_path)));
     }
     if let Some(offset) = issue.offset {
-        place.push_str(&format!("  at byte {offset}"));
+        more.push_str(&format!("  at byte {offset}"));
     }
-    place
+    if issue.expected != signature.expected {
+        more.push_str(&format!("  expected {}", clean(&issue.expected)));
+    }
+    more
 }
 
 /// Under their AMQP names, those the message has.

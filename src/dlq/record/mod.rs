@@ -20,7 +20,6 @@ pub use decode::{DecodeError, IssueRef, Narrowing, Summary, decode, decode_summa
 pub use encode::{EncodeError, Encoder, encode};
 
 use super::fingerprint::{GroupId, Signature};
-use super::sentence;
 use crate::event::{Delivery, Message};
 use crate::rejection::{Issue, Rejection};
 
@@ -180,7 +179,7 @@ impl DeadLetter {
             stage: first.stage.clone(),
             code: first.code.clone(),
             issues,
-            issues_not_kept: 0,
+            issues_not_kept: rejection.issues_dropped() as u64,
             attempts: vec![first],
             flush_id: String::new(),
             source_file: None,
@@ -209,10 +208,10 @@ impl IssueRecord {
         Self { code: code.as_str().into(), path, instance_path, expected, actual, group, offset }
     }
 
-    /// What is wrong, for people; the body is `body_bytes` long.
-    pub fn sentence(&self, body_bytes: u64) -> String {
+    /// What makes its group; the body is `body_bytes` long.
+    pub fn signature(&self, body_bytes: u64) -> Signature<'_> {
         let Self { code, path, expected, actual, offset, .. } = self;
-        sentence::of(&Signature::new(code, path, expected, actual, *offset, body_bytes))
+        Signature::new(code, path, expected, actual, *offset, body_bytes)
     }
 }
 
