@@ -1,3 +1,5 @@
+//! The commands against a store in memory: golden renderings, promised keys, exact bytes.
+
 use bytes::Bytes;
 use clap::Parser;
 use serde_json::Value;

@@ -1,3 +1,5 @@
+//! Records through their file and back: whole, in part, from other versions, and broken.
+
 use std::collections::HashSet;
 
 use arrow_array::RecordBatch;
