@@ -1,3 +1,4 @@
 //! What the tests run against.
 
+pub mod rabbit;
 pub mod s3;

@@ -1,0 +1,383 @@
+//! Consuming from a real RabbitMQ: permissions, declarations, encryption, and every way a connection ends.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use chrono::Utc;
+use lapin::types::AMQPValue;
+use parqueduct::broker::inspect::{Existence, inspect};
+use parqueduct::broker::{Broker, ConnectError, Ended, Intake, Rabbit, Subscription};
+use parqueduct::config::{Declare, QueueType, RabbitMq};
+use parqueduct::event::{Delivery, Message};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::within;
+use crate::harness::rabbit::{self, Proxy, config, eventually, unique};
+
+fn subscription(queue: &str) -> Subscription {
+    Subscription { queue: queue.to_owned(), prefetch: 100, declare: None, name: "parqueduct test".into() }
+}
+
+fn rabbit(config: &RabbitMq) -> Rabbit {
+    Rabbit::new(config, Utc::now).expect("a valid configuration")
+}
+
+fn message(body: &str) -> Message {
+    let mut message = Message { body: body.as_bytes().to_vec(), ..Message::default() };
+    message.properties.delivery_mode = Some(2);
+    message
+}
+
+async fn take(intake: &mut Box<dyn Intake>, count: usize) -> Vec<Delivery> {
+    let mut taken = Vec::new();
+    while taken.len() < count {
+        taken.extend(intake.next(count - taken.len()).await.expect("deliveries"));
+    }
+    taken
+}
+
+async fn refusal(config: &RabbitMq, subscription: &Subscription) -> ConnectError {
+    rabbit(config).consume(subscription).await.err().expect("refused")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_who_may_only_read_the_queue_can_consume_and_settle() {
+    within(180, async {
+        let node = rabbit::Rabbit::shared().await;
+        let queue = node.queue("readable").await;
+        let (user, password) = node.user("reader", ["^$", "^$", &format!("^{queue}$")]).await;
+        node.publish(&queue, &[message("one"), message("two")]).await;
+        let broker = rabbit(&node.config_as(&user, &password));
+        let (mut intake, mut settler) = broker.consume(&subscription(&queue)).await.expect("reading is enough");
+        let first = intake.next(1).await.expect("a delivery");
+        settler.ack_through(first[0].tag).await.expect("ack");
+        intake.cancel().await.expect("cancelling");
+        settler.requeue_all().await.expect("requeue");
+        settler.close().await;
+        eventually("one acked, one back", || async { node.ready(&queue).await == 1 }).await;
+        let error = refusal(&node.config_as(&user, &password), &subscription(&node.queue("other").await)).await;
+        assert!(error.needs_a_person() && error.to_string().contains("grant the user"), "{error}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_declared_queue_is_made_once_and_bound() {
+    within(180, async {
+        let node = rabbit::Rabbit::shared().await;
+        for queue_type in [QueueType::Classic, QueueType::Quorum] {
+            let queue = unique("declared");
+            let bind = vec![("amq.topic".to_owned(), format!("{queue}.#"))];
+            let declare = Some(Declare { queue_type, bind });
+            let subscription = Subscription { declare, ..subscription(&queue) };
+            let broker = rabbit(&node.config());
+            let (mut intake, settler) = broker.consume(&subscription).await.expect("declaring");
+            publish(&node, "amq.topic", &format!("{queue}.x"), "through the binding").await;
+            assert_eq!(intake.next(9).await.expect("a delivery")[0].message.exchange, "amq.topic");
+            settler.close().await;
+            let (_intake, settler) = broker.consume(&subscription).await.expect("it is there already");
+            settler.close().await;
+            node.delete(&queue).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_of_another_shape_is_not_declared_again() {
+    within(180, async {
+        let node = rabbit::Rabbit::shared().await;
+        let queue = unique("shaped");
+        node.declare(&queue, &[("x-max-length", AMQPValue::LongInt(10))]).await;
+        let declare = Some(Declare { queue_type: QueueType::Quorum, bind: Vec::new() });
+        let error = refusal(&node.config(), &Subscription { declare, ..subscription(&queue) }).await;
+        assert!(error.needs_a_person(), "{error:?}");
+        assert!(error.to_string().contains("leave out declare"), "{error}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_says_what_is_wrong_and_never_the_password() {
+    within(180, async {
+        let node = rabbit::Rabbit::shared().await;
+        let error = refusal(&node.config_as("guest", "mistyped"), &subscription("any")).await;
+        assert!(error.needs_a_person() && error.to_string().contains("check user and password"), "{error}");
+        assert!(!error.to_string().contains("mistyped"), "{error}");
+        let nowhere = config(&[&node.uri().replace("%2f", "nowhere")]);
+        let error = refusal(&nowhere, &subscription("any")).await;
+        assert!(error.needs_a_person() && error.to_string().contains("virtual host"), "{error}");
+        assert!(!error.to_string().contains("guest:guest"), "{error}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_is_away_or_silent_is_unavailable_within_the_time_allowed() {
+    within(60, async {
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let silent_port = silent.local_addr().expect("bound").port();
+        let mut config = config(&[&format!("amqp://guest:guest@127.0.0.1:{silent_port}/%2f")]);
+        config.connect_timeout = Duration::from_secs(1);
+        let before = Instant::now();
+        let error = refusal(&config, &subscription("any")).await;
+        assert!(!error.needs_a_person() && before.elapsed() < Duration::from_secs(5), "{error}");
+        let (mut peer, _) = silent.accept().await.expect("it did connect");
+        let mut rest = Vec::new();
+        peer.read_to_end(&mut rest).await.expect("and hung up afterwards");
+        drop((peer, silent));
+        let error = refusal(&config, &subscription("any")).await;
+        assert!(!error.needs_a_person() && error.to_string().contains("refused"), "{error}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_is_away_is_made_up_for_by_another() {
+    within(180, async {
+        let node = rabbit::Rabbit::shared().await;
+        let queue = node.queue("rotated").await;
+        let broker = rabbit(&config(&["amqp://guest:guest@127.0.0.1:1/%2f", node.uri()]));
+        for _ in 0..3 {
+            let (_intake, settler) = broker.consume(&subscription(&queue)).await.expect("the other one");
+            settler.close().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_line_that_goes_dead_is_noticed_by_the_heartbeat() {
+    within(180, async {
+        let node = rabbit::Rabbit::shared().await;
+        let queue = node.queue("frozen").await;
+        node.publish(&queue, &[message("held")]).await;
+        let line = Proxy::to(node.port()).await;
+        let mut config = config(&[&line.uri(node.uri(), node.port())]);
+        config.heartbeat = Duration::from_secs(1);
+        let (mut intake, mut settler) = rabbit(&config).consume(&subscription(&queue)).await.expect("consuming");
+        let held = intake.next(1).await.expect("a delivery");
+        line.freeze();
+        let ended = within(20, intake.next(1)).await.expect_err("dead");
+        assert!(matches!(ended, Ended::Lost { .. }), "{ended:?}");
+        assert!(settler.ack_through(held[0].tag).await.is_err());
+        within(20, settler.close()).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restarted_broker_ends_the_subscription_and_takes_a_new_one() {
+    within(400, async {
+        let node = rabbit::Rabbit::own(&[]).await;
+        let queue = node.queue("survivor").await;
+        node.publish(&queue, &[message("one"), message("two")]).await;
+        let broker = rabbit(&node.config());
+        for how in ["stop", "kill"] {
+            let (mut intake, mut settler) = broker.consume(&subscription(&queue)).await.expect("consuming");
+            take(&mut intake, 2).await;
+            if how == "stop" {
+                node.stop().await
+            } else {
+                node.kill().await
+            }
+            let ended = within(30, intake.next(9)).await.expect_err("the broker is gone");
+            assert!(matches!(ended, Ended::Lost { .. }), "{how}: {ended:?}");
+            assert!(settler.ack_through(1).await.is_err(), "{how}");
+            within(30, settler.close()).await;
+            let error = refusal(&node.config(), &subscription(&queue)).await;
+            assert!(!error.needs_a_person(), "{how}: {error}");
+            node.start().await;
+            let (mut intake, settler) = broker.consume(&subscription(&queue)).await.expect("consuming again");
+            let again = take(&mut intake, 2).await;
+            assert_eq!(again.iter().map(|delivery| delivery.tag).collect::<Vec<_>>(), [1, 2], "{how}");
+            settler.close().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_delivery_held_for_too_long_ends_the_subscription_and_says_what_to_do() {
+    within(400, async {
+        let node = rabbit::Rabbit::own(&[]).await;
+        for setting in ["consumer_timeout", "channel_tick_interval"] {
+            node.ctl(&["eval", &format!("application:set_env(rabbit, {setting}, 1000).")]).await;
+        }
+        let queue = unique("impatient");
+        node.declare(&queue, &[("x-queue-type", AMQPValue::LongString("quorum".into()))]).await;
+        node.publish(&queue, &[message("one")]).await;
+        let (mut intake, mut settler) = rabbit(&node.config()).consume(&subscription(&queue)).await.expect("consuming");
+        intake.next(1).await.expect("a delivery");
+        let ended = within(60, intake.next(1)).await.expect_err("held for too long");
+        match &ended {
+            Ended::Refused { reason, .. } => {
+                assert!(reason.starts_with("406"), "{reason}");
+                assert!(settler.ack_through(1).await.is_err());
+            }
+            // RabbitMQ 4.3 only takes the messages back.
+            ended => assert!(matches!(ended, Ended::Cancelled { .. }), "{ended:?}"),
+        }
+        assert!(ended.to_string().contains("lower flush.age"), "{ended}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tls_with_a_private_authority_works_and_without_it_says_what_is_missing() {
+    within(400, async {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let pem = Certificates::new(directory.path());
+        let (ca, cert, key) = (text(&pem.ca), text(&pem.cert), text(&pem.key));
+        let node = rabbit::Rabbit::own(&["--tls-ca", ca, "--tls-cert", cert, "--tls-key", key]).await;
+        let queue = node.queue("secret").await;
+        node.publish(&queue, &[message("enciphered")]).await;
+        let mut config = config(&[&format!("amqps://guest:guest@localhost:{}/%2f", node.tls_port())]);
+        let error = refusal(&config, &subscription(&queue)).await;
+        assert!(error.needs_a_person() && error.to_string().contains("rabbitmq.ca"), "{error}");
+        config.ca = Some(pem.ca.clone());
+        let (mut intake, settler) = rabbit(&config).consume(&subscription(&queue)).await.expect("over TLS");
+        assert_eq!(intake.next(1).await.expect("a delivery")[0].message.body, b"enciphered");
+        settler.close().await;
+        (config.cert, config.key) = (Some(pem.client_cert.clone()), Some(pem.client_key.clone()));
+        let (_intake, settler) = rabbit(&config).consume(&subscription(&queue)).await.expect("showing a certificate");
+        settler.close().await;
+        let found = inspect(&config, std::slice::from_ref(&queue), false).await.expect("inspecting");
+        assert!(found[0].outcome.is_ok(), "{found:?}");
+        config.ca = Some(directory.path().join("nowhere.pem"));
+        let error = refusal(&config, &subscription(&queue)).await;
+        assert!(error.needs_a_person() && error.to_string().contains("nowhere.pem"), "{error}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_inspection_tells_the_version_and_which_queues_can_be_read() {
+    within(180, async {
+        let node = rabbit::Rabbit::shared().await;
+        let (full, other, missing) = (node.queue("full").await, node.queue("other").await, unique("missing"));
+        node.publish(&full, &[message("one"), message("two")]).await;
+        let (user, password) = node.user("inspector", ["^$", "^$", &format!("^{full}$")]).await;
+        let config = node.config_as(&user, &password);
+        let queues = [full.clone(), other, missing];
+        let found = inspect(&config, &queues, true).await.expect("inspecting").remove(0).outcome.expect("connected");
+        assert_eq!(found.product.as_deref(), Some("RabbitMQ"));
+        assert!(found.version.expect("a version").starts_with(|first: char| first.is_ascii_digit()));
+        let [full_found, other_found, missing_found] = found.queues.as_slice() else { panic!("three queues") };
+        assert!(
+            matches!(full_found.existence, Existence::Present { messages: 2, consumers: 0 } | Existence::Hidden { .. }),
+            "{full_found:?}"
+        );
+        assert_eq!(full_found.readable, Some(Ok(())));
+        assert!(matches!(other_found.readable, Some(Err(ConnectError::Refused { .. }))), "{other_found:?}");
+        assert_eq!((&missing_found.existence, &missing_found.readable), (&Existence::Absent, &None));
+        eventually("both messages are still there", || async { node.ready(&full).await == 2 }).await;
+        let away = config_of_nobody();
+        let found = inspect(&away, &queues, true).await.expect("inspecting");
+        assert!(matches!(found[0].outcome, Err(ConnectError::Unavailable { .. })), "{found:?}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_beyond_the_client_library_is_told_to_a_person() {
+    within(180, async {
+        let node = rabbit::Rabbit::shared().await;
+        let queue = node.queue("unreadable").await;
+        publish_unreadable(node.port(), &queue).await;
+        eventually("the message is there", || async { node.ready(&queue).await == 1 }).await;
+        let (mut intake, _settler) = rabbit(&node.config()).consume(&subscription(&queue)).await.expect("consuming");
+        let ended = intake.next(1).await.expect_err("unreadable");
+        assert!(ended.needs_a_person() && ended.to_string().contains("not UTF-8"), "{ended}");
+        node.delete(&queue).await;
+    })
+    .await;
+}
+
+/// Publishes, byte by byte, a message whose content type is not UTF-8.
+async fn publish_unreadable(port: u16, queue: &str) {
+    let short = |text: &[u8]| [&[u8::try_from(text.len()).expect("short")], text].concat();
+    let long = |text: &[u8]| [&u32::try_from(text.len()).expect("long").to_be_bytes()[..], text].concat();
+    let frame = |kind: u8, channel: u8, payload: &[u8]| [&[kind, 0, channel], &long(payload)[..], &[0xce]].concat();
+    let method =
+        |channel, class: u8, method: u8, rest: &[u8]| frame(1, channel, &[&[0, class, 0, method], rest].concat());
+    let start_ok = [long(b""), short(b"PLAIN"), long(b"\0guest\0guest"), short(b"en_US")].concat();
+    let publish = [&[0, 0][..], &short(b""), &short(queue.as_bytes()), &[0]].concat();
+    let header = [&[0, 60, 0, 0][..], &2u64.to_be_bytes(), &[0x80, 0], &short(b"\xff\xfe")].concat();
+    let steps = [
+        (b"AMQP\0\0\x09\x01".to_vec(), 1),
+        (method(0, 10, 11, &start_ok), 1),
+        // Channels at most 2047, frames at most 128 KiB, no heartbeat; then open the virtual host.
+        ([method(0, 10, 31, &[7, 255, 0, 2, 0, 0, 0, 0]), method(0, 10, 40, b"\x01/\0\0")].concat(), 1),
+        (method(1, 20, 10, b"\0"), 1),
+        ([method(1, 60, 40, &publish), frame(2, 1, &header), frame(3, 1, b"{}")].concat(), 0),
+        (method(1, 20, 40, &[0, 200, 0, 0, 0, 0, 0]), 1),
+    ];
+    let mut broker = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.expect("connecting");
+    for (bytes, answers) in steps {
+        broker.write_all(&bytes).await.expect("writing");
+        for _ in 0..answers {
+            let mut head = [0; 7];
+            broker.read_exact(&mut head).await.expect("an answer");
+            let size = u32::from_be_bytes([head[3], head[4], head[5], head[6]]);
+            let mut rest = vec![0; size as usize + 1];
+            broker.read_exact(&mut rest).await.expect("all of it");
+        }
+    }
+}
+
+fn config_of_nobody() -> RabbitMq {
+    config(&["amqp://guest:guest@127.0.0.1:1/%2f"])
+}
+
+async fn publish(node: &rabbit::Rabbit, exchange: &str, routing_key: &str, body: &str) {
+    use parqueduct::broker::publish::{Publisher, PublisherLimits};
+    let mut publisher =
+        Publisher::connect(&node.config(), "test", PublisherLimits::default()).await.expect("connecting");
+    publisher.publish(exchange, routing_key, &message(body)).await.expect("publishing");
+    publisher.finish().await.expect("publishing");
+    publisher.close().await;
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a path in UTF-8")
+}
+
+/// An authority of our own, and what it signed, as PEM files.
+struct Certificates {
+    ca: PathBuf,
+    cert: PathBuf,
+    key: PathBuf,
+    client_cert: PathBuf,
+    client_key: PathBuf,
+}
+
+impl Certificates {
+    fn new(directory: &Path) -> Self {
+        let mut params = CertificateParams::new(Vec::new()).expect("no names");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, "test authority");
+        let ca_key = KeyPair::generate().expect("a key");
+        let ca = write(directory, "ca.pem", &params.self_signed(&ca_key).expect("a certificate").pem());
+        let issuer = Issuer::new(params, ca_key);
+        let signed = |name: &str, host: &str| {
+            let key = KeyPair::generate().expect("a key");
+            let mut params = CertificateParams::new(vec![host.to_owned()]).expect("a valid name");
+            params.distinguished_name.push(DnType::CommonName, host);
+            let cert = params.signed_by(&key, &issuer).expect("a certificate").pem();
+            let key = key.serialize_pem();
+            (write(directory, &format!("{name}.pem"), &cert), write(directory, &format!("{name}.key"), &key))
+        };
+        let (cert, key) = signed("server", "localhost");
+        let (client_cert, client_key) = signed("client", "parqueduct");
+        Self { ca, cert, key, client_cert, client_key }
+    }
+}
+
+fn write(directory: &Path, name: &str, text: &str) -> PathBuf {
+    let path = directory.join(name);
+    std::fs::write(&path, text).expect("writing a PEM file");
+    path
+}

@@ -1,0 +1,305 @@
+//! Real RabbitMQ nodes: one that all tests share, and private ones to be stopped, killed and cut off.
+//!
+//! The shared node lives in the directory that `PARQUEDUCT_TEST_RABBITMQ` names (`make test` does), else in
+//! `target/it/rabbitmq`, where it ends by itself ten minutes after its last test. A broker that cannot be had fails the
+//! test.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{Channel, Connection, ConnectionProperties};
+use parqueduct::broker::publish::{Publisher, PublisherLimits};
+use parqueduct::config::{RabbitMq, Secret};
+use parqueduct::event::Message;
+use tempfile::TempDir;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::Command;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// Seconds after which a shared node that nobody uses ends.
+const LEASE: &str = "600";
+/// Seconds a private node lives at most: a test that is killed leaves it behind.
+const OWN_LEASE: &str = "900";
+
+/// A running node.
+pub struct Rabbit {
+    directory: PathBuf,
+    uri: String,
+    /// Present for a private node, which is stopped and removed with it.
+    own: Option<TempDir>,
+}
+
+impl Rabbit {
+    /// The node all tests share: use [`Rabbit::queue`] for names, and leave it running.
+    pub async fn shared() -> Self {
+        let (directory, lease) = match std::env::var_os("PARQUEDUCT_TEST_RABBITMQ") {
+            Some(directory) => (PathBuf::from(directory), &[][..]),
+            None => (repository().join("target/it/rabbitmq"), &["--fresh", "--lease", LEASE][..]),
+        };
+        let uri = start(&directory, lease).await;
+        Self { directory, uri, own: None }
+    }
+
+    /// A private node, started with `options` of `scripts/rabbitmq start`.
+    pub async fn own(options: &[&str]) -> Self {
+        let own = tempfile::Builder::new().prefix("parqueduct-rabbitmq-").tempdir().expect("a temporary directory");
+        let options = [&["--lease", OWN_LEASE], options].concat();
+        let uri = start(own.path(), &options).await;
+        Self { directory: own.path().to_owned(), uri, own: Some(own) }
+    }
+
+    /// As the administrator `guest`.
+    pub fn uri(&self) -> &str {
+        &self.uri
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port_of("amqp")
+    }
+
+    pub fn tls_port(&self) -> u16 {
+        self.port_of("amqps")
+    }
+
+    fn port_of(&self, name: &str) -> u16 {
+        let file = self.directory.join("ports.json");
+        let ports: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(file).expect("the node's ports")).expect("JSON");
+        ports[name].as_u64().and_then(|port| u16::try_from(port).ok()).expect("a port of that name")
+    }
+
+    /// How to reach it, as the administrator.
+    pub fn config(&self) -> RabbitMq {
+        config(&[&self.uri])
+    }
+
+    /// How to reach it as somebody else.
+    pub fn config_as(&self, user: &str, password: &str) -> RabbitMq {
+        config(&[&format!("amqp://{user}:{password}@127.0.0.1:{}/%2f", self.port())])
+    }
+
+    /// Starts a private node again, on its old ports, with its data.
+    pub async fn start(&self) {
+        start(&self.directory, &[]).await;
+    }
+
+    pub async fn stop(&self) {
+        script(&["stop", "--dir", text(&self.directory)]).await;
+    }
+
+    pub async fn kill(&self) {
+        script(&["kill", "--dir", text(&self.directory)]).await;
+    }
+
+    /// What `rabbitmqctl` prints.
+    pub async fn ctl(&self, arguments: &[&str]) -> String {
+        let mut all = vec!["ctl", "--dir", text(&self.directory)];
+        all.extend(arguments);
+        script(&all).await
+    }
+
+    /// A user with the three permissions (configure, write, read) given as regular expressions.
+    pub async fn user(&self, hint: &str, permissions: [&str; 3]) -> (String, String) {
+        let (name, password) = (unique(hint), "test".to_owned());
+        self.ctl(&["add_user", &name, &password]).await;
+        let [configure, write, read] = permissions;
+        self.ctl(&["set_permissions", "-p", "/", &name, configure, write, read]).await;
+        (name, password)
+    }
+
+    /// An empty durable classic queue whose name nobody else uses.
+    pub async fn queue(&self, hint: &str) -> String {
+        let name = unique(hint);
+        self.declare(&name, &[]).await;
+        name
+    }
+
+    pub async fn declare(&self, queue: &str, arguments: &[(&str, AMQPValue)]) {
+        let admin = self.admin().await;
+        let mut table = FieldTable::default();
+        for (name, value) in arguments {
+            table.insert((*name).into(), value.clone());
+        }
+        let declared = admin.1.queue_declare(queue.into(), QueueDeclareOptions::durable(), table).await;
+        declared.expect("declaring a queue of our own");
+    }
+
+    pub async fn delete(&self, queue: &str) {
+        let admin = self.admin().await;
+        admin.1.queue_delete(queue.into(), QueueDeleteOptions::default()).await.expect("deleting a queue of our own");
+    }
+
+    /// Messages that no consumer holds.
+    pub async fn ready(&self, queue: &str) -> u32 {
+        let admin = self.admin().await;
+        let options = QueueDeclareOptions::durable().passive();
+        let found = admin.1.queue_declare(queue.into(), options, FieldTable::default()).await;
+        found.expect("a queue of our own").message_count()
+    }
+
+    /// Sends messages to a queue and waits until the broker has them.
+    pub async fn publish(&self, queue: &str, messages: &[Message]) {
+        let limits = PublisherLimits::default();
+        let mut publisher = Publisher::connect(&self.config(), "test", limits).await.expect("connecting to publish");
+        for message in messages {
+            publisher.publish("", queue, message).await.expect("publishing");
+        }
+        publisher.finish().await.expect("publishing");
+        publisher.close().await;
+    }
+
+    /// A channel for what the product never does; it lives as long as its connection.
+    pub async fn admin(&self) -> (Connection, Channel) {
+        let connection = Connection::connect(&self.uri, ConnectionProperties::default()).await.expect("connecting");
+        let channel = connection.create_channel().await.expect("a channel");
+        (connection, channel)
+    }
+}
+
+impl Drop for Rabbit {
+    fn drop(&mut self) {
+        if self.own.is_some() {
+            let mut stop = std::process::Command::new(repository().join("scripts/rabbitmq"));
+            let stopped = stop.args(["stop", "--dir", text(&self.directory)]).status();
+            assert!(stopped.is_ok_and(|status| status.success()) || std::thread::panicking(), "node not stopped");
+        }
+    }
+}
+
+/// How to reach brokers, with the product's defaults but quick to notice and to give up.
+pub fn config(uris: &[&str]) -> RabbitMq {
+    RabbitMq {
+        uris: uris.iter().map(|uri| Secret::new(*uri)).collect(),
+        ca: None,
+        cert: None,
+        key: None,
+        heartbeat: Duration::from_secs(10),
+        connect_timeout: Duration::from_secs(10),
+        reconnect_min: Duration::from_millis(100),
+        reconnect_max: Duration::from_secs(1),
+    }
+}
+
+/// A name that no other test uses, nor this test in another run.
+pub fn unique(hint: &str) -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_micros();
+    format!("{hint}-{}-{now}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Waits until `condition` holds, for what a broker does in its own time.
+pub async fn eventually<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) {
+    for _ in 0..200 {
+        if condition().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("not within 10 s: {what}");
+}
+
+async fn start(directory: &Path, options: &[&str]) -> String {
+    let mut arguments = vec!["start", "--dir", text(directory)];
+    arguments.extend(options);
+    script(&arguments).await.trim().to_owned()
+}
+
+async fn script(arguments: &[&str]) -> String {
+    let script = repository().join("scripts/rabbitmq");
+    let run = Command::new(&script).args(arguments).stdin(Stdio::null()).stderr(Stdio::piped()).output();
+    let done = run.await.unwrap_or_else(|error| panic!("cannot run {}: {error}; install Python 3", script.display()));
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "scripts/rabbitmq {}: {said}", arguments.join(" "));
+    String::from_utf8_lossy(&done.stdout).into_owned()
+}
+
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a path in UTF-8")
+}
+
+/// What a proxy does with what it carries.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Open,
+    Frozen,
+    Cut,
+}
+
+/// A line to a port that can be cut or go dead.
+pub struct Proxy {
+    port: u16,
+    mode: Arc<watch::Sender<Mode>>,
+    _carriers: JoinSet<()>,
+}
+
+impl Proxy {
+    pub async fn to(port: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let own_port = listener.local_addr().expect("bound").port();
+        let mode = Arc::new(watch::Sender::new(Mode::Open));
+        let mut carriers = JoinSet::new();
+        carriers.spawn(accept(listener, port, Arc::clone(&mode)));
+        Self { port: own_port, mode, _carriers: carriers }
+    }
+
+    /// `uri` with this line's port.
+    pub fn uri(&self, uri: &str, port: u16) -> String {
+        uri.replace(&format!(":{port}/"), &format!(":{}/", self.port))
+    }
+
+    /// Drops all connections; new ones go through again.
+    pub fn cut(&self) {
+        self.mode.send_replace(Mode::Cut);
+        self.mode.send_replace(Mode::Open);
+    }
+
+    /// From now on nothing gets through, and nobody is told.
+    pub fn freeze(&self) {
+        self.mode.send_replace(Mode::Frozen);
+    }
+}
+
+async fn accept(listener: TcpListener, port: u16, mode: Arc<watch::Sender<Mode>>) {
+    let mut lines = JoinSet::new();
+    let mut modes = mode.subscribe();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                let (near, _) = accepted.expect("accepting");
+                lines.spawn(carry(near, port, mode.subscribe()));
+            }
+            // `Cut` is over at once; the change itself is what counts.
+            _ = modes.changed() => if *modes.borrow_and_update() != Mode::Frozen { lines.abort_all() },
+        }
+    }
+}
+
+async fn carry(mut near: TcpStream, port: u16, mut modes: watch::Receiver<Mode>) {
+    let mut far = TcpStream::connect(("127.0.0.1", port)).await.expect("the node listens");
+    let mut ahead = vec![0; 16 * 1024];
+    let mut back = vec![0; 16 * 1024];
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    loop {
+        if modes.wait_for(|mode| *mode != Mode::Frozen).await.is_err() {
+            return;
+        }
+        let carried = tokio::select! {
+            _ = modes.changed() => continue,
+            read = near.read(&mut ahead) => match read { Ok(1..) => far.write_all(&ahead[..read.unwrap_or(0)]).await, _ => return },
+            read = far.read(&mut back) => match read { Ok(1..) => near.write_all(&back[..read.unwrap_or(0)]).await, _ => return },
+        };
+        if carried.is_err() {
+            return;
+        }
+    }
+}
