@@ -1,8 +1,8 @@
 //! Which directory an event belongs to. Pure: of the event and its time alone.
 //!
 //! A directory is named as Hive names it, `key=value`, and engines guess types from values: `00123` is a number to one and
-//! text to the next (`facts` of the design: they disagree on zeros, exponents, booleans and escapes). So a field's value is
-//! written so that every engine reads the same text, and no two values the same:
+//! text to the next; they disagree on zeros, exponents, booleans and escapes. So a field's value is written so that
+//! every engine reads the same text, and no two values the same:
 //!
 //! - bytes but letters, digits, `_` and `-` become `.` and two upper-case hex digits: `eu/w.1` is `eu.2Fw.2E1`;
 //! - what then does not start with a letter, or is a word that reads as a number, a date, a boolean or nothing (`nan`,
