@@ -1,3 +1,5 @@
+//! Which columns which schema gives, rule by rule, and that a column takes whatever its schema accepts.
+
 use std::path::Path;
 
 use proptest::prelude::*;
