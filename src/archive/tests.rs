@@ -523,7 +523,7 @@ fn all_issues_of_an_event_are_reported_up_to_the_limit() {
 #[test]
 fn what_is_left_over_keeps_its_nested_shape() {
     let event = json!({"new": [1, {"a": null}], "route": {"items": [{"sku": "a"}, {"sku": "b", "x": 1}, {"y": "\"q\""}], "z": 1.50}});
-    let file = write(&[event.clone()]);
+    let file = write(std::slice::from_ref(&event));
     let (batch, _) = read(&file);
     let extra = batch.column_by_name("_extra").expect("the column").as_string::<i32>().value(0);
     assert_eq!(extra, r#"{"new":[1,{"a":null}],"route":{"items":[null,{"x":1},{"y":"\"q\""}],"z":1.5}}"#);

@@ -12,7 +12,8 @@ use tokio::time::timeout;
 use super::ConnectError;
 use super::connect::{Brokers, Link, request_error};
 use super::properties::{TooLong, short, to_amqp};
-use crate::config::RabbitMq;
+use super::rabbit::{declare_queue, queue_name};
+use crate::config::{Declare, RabbitMq};
 use crate::event::Message;
 
 /// How a publisher behaves.
@@ -94,6 +95,15 @@ impl Publisher {
         let in_flight = VecDeque::with_capacity(limits.in_flight_max);
         let close_timeout = config.connect_timeout;
         Ok(Self { link, limits, close_timeout, in_flight, published: Published::default(), exchange: String::new() })
+    }
+
+    /// Makes the durable queue and binds it, as a pipeline with `declare = true` does.
+    ///
+    /// # Errors
+    /// [`ConnectError::Refused`]: another queue of that name is there, or the user may not.
+    pub async fn declare(&mut self, queue: &str, declare: &Declare) -> Result<(), ConnectError> {
+        let name = queue_name(&self.link, queue)?;
+        declare_queue(&self.link, &name, declare).await
     }
 
     /// Sends `message` with its properties exactly as they are, and waits only while the window is full.

@@ -80,7 +80,7 @@ async fn start(link: &Link, subscription: &Subscription) -> Result<Consumer, Con
 }
 
 /// Makes the durable queue, and binds it. Both do nothing where it is as asked already.
-async fn declare_queue(link: &Link, queue: &ShortString, declare: &Declare) -> Result<(), ConnectError> {
+pub(super) async fn declare_queue(link: &Link, queue: &ShortString, declare: &Declare) -> Result<(), ConnectError> {
     let refused = |error| request_error(&link.broker, queue.as_str(), &error);
     let mut arguments = FieldTable::default();
     let kind = match declare.queue_type {
@@ -101,7 +101,7 @@ async fn declare_queue(link: &Link, queue: &ShortString, declare: &Declare) -> R
     Ok(())
 }
 
-fn queue_name(link: &Link, queue: &str) -> Result<ShortString, ConnectError> {
+pub(super) fn queue_name(link: &Link, queue: &str) -> Result<ShortString, ConnectError> {
     short("the name of the queue", queue).map_err(|error| too_long(link, &error))
 }
 
