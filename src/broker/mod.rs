@@ -22,6 +22,7 @@ use crate::config::Declare;
 use crate::event::Delivery;
 
 pub use backoff::Backoff;
+pub use properties::TooLong;
 pub use rabbit::Rabbit;
 
 /// The clock the caller lends; read once for each batch of deliveries.
