@@ -9,7 +9,7 @@ use base64::prelude::BASE64_STANDARD;
 use crate::harness::program::{Program, parqueduct_ok, wait_for};
 use crate::harness::rabbit::Rabbit;
 use crate::harness::setting::{Options, Setting};
-use crate::harness::{archive, orders, publishing};
+use crate::harness::{archive, now, orders};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -25,14 +25,14 @@ fn message(name: String, body: Vec<u8>) -> parqueduct::event::Message {
 
 #[test]
 fn a_thousand_bad_events_of_every_kind_become_exactly_those_dead_letters() {
-    let rabbit = Rabbit::shared();
+    let rabbit = now(Rabbit::shared());
     let setting = Setting::new(&Options::new(rabbit.uri()));
     let program = Program::start(&setting.config);
     let mut messages: Vec<_> = (0..4000).map(|n| message(format!("good-{n}"), orders::good(n))).collect();
     messages.extend((0..1000).map(|n| message(format!("bad-{n}"), orders::bad(n).body)));
     fastrand::Rng::with_seed(7).shuffle(&mut messages);
     wait_for("the queue", MINUTE, || (program.get("/readyz").0 == 200).then_some(()));
-    publishing::publish(rabbit.uri(), "", &setting.queue, messages);
+    now(rabbit.publish(&setting.queue, &messages));
     program.wait_until_settled(5000, MINUTE);
     assert_eq!(program.metric("parqueduct_archived_total"), 4000.0);
     assert_eq!(program.metric("parqueduct_dead_lettered_total"), 1000.0);
@@ -46,8 +46,10 @@ fn a_thousand_bad_events_of_every_kind_become_exactly_those_dead_letters() {
     assert!((0..4000).all(|n| ids.get(&format!("order-{n}")) == Some(&1)));
 
     let letters = setting.dead_letters();
-    let by_name: BTreeMap<_, _> =
-        letters.iter().map(|letter| (letter["message_id"].as_str().expect("a message id").to_owned(), letter)).collect();
+    let by_name: BTreeMap<_, _> = letters
+        .iter()
+        .map(|letter| (letter["message_id"].as_str().expect("a message id").to_owned(), letter))
+        .collect();
     assert_eq!((letters.len(), by_name.len()), (1000, 1000));
     for n in 0..1000 {
         let bad = orders::bad(n);
@@ -68,8 +70,8 @@ fn a_thousand_bad_events_of_every_kind_become_exactly_those_dead_letters() {
 fn flowing(rabbit: &Rabbit, setting: &Setting, count: usize) -> Program {
     let program = Program::start(&setting.config);
     wait_for("the queue", MINUTE, || (program.get("/readyz").0 == 200).then_some(()));
-    let messages = (0..count).map(|n| message(format!("good-{n}"), orders::good(n))).collect();
-    publishing::publish(rabbit.uri(), "", &setting.queue, messages);
+    let messages: Vec<_> = (0..count).map(|n| message(format!("good-{n}"), orders::good(n))).collect();
+    now(rabbit.publish(&setting.queue, &messages));
     program
 }
 
@@ -85,7 +87,7 @@ fn assert_all_there(setting: &Setting, count: usize, times: std::ops::RangeInclu
 
 #[test]
 fn sigterm_during_flow_drains_and_nothing_is_lost_or_twice() {
-    let rabbit = Rabbit::shared();
+    let rabbit = now(Rabbit::shared());
     let setting = Setting::new(&Options::new(rabbit.uri()));
     let count = 30_000;
     let program = flowing(&rabbit, &setting, count);
@@ -106,7 +108,7 @@ fn sigterm_during_flow_drains_and_nothing_is_lost_or_twice() {
 
 #[test]
 fn kill_9_during_flow_loses_nothing_and_undecided_files_do_not_stay() {
-    let rabbit = Rabbit::shared();
+    let rabbit = now(Rabbit::shared());
     let setting = Setting::new(&Options::new(rabbit.uri()));
     let count = 20_000;
     let mut program = flowing(&rabbit, &setting, count);
@@ -126,12 +128,15 @@ fn kill_9_during_flow_loses_nothing_and_undecided_files_do_not_stay() {
 
 #[test]
 fn a_broker_restart_loses_nothing_and_makes_no_dead_letter() {
-    let rabbit = Rabbit::own();
+    let rabbit = now(Rabbit::own(&[]));
     let setting = Setting::new(&Options::new(rabbit.uri()));
     let count = 20_000;
     let program = flowing(&rabbit, &setting, count);
     wait_for("some rows", MINUTE, || (program.metric("parqueduct_archived_total") > 1000.0).then_some(()));
-    rabbit.restart();
+    now(async {
+        rabbit.stop().await;
+        rabbit.start().await;
+    });
     wait_for("all rows", 2 * MINUTE, || (archive::event_ids(&setting.store()).len() == count).then_some(()));
     assert!(program.metric("parqueduct_broker_reconnects_total") >= 1.0, "the restart was seen");
     let (status, log) = program.terminate(MINUTE);
@@ -141,18 +146,20 @@ fn a_broker_restart_loses_nothing_and_makes_no_dead_letter() {
 
 #[test]
 fn a_user_that_may_only_read_the_queue_can_run_it() {
-    let rabbit = Rabbit::shared();
+    let rabbit = now(Rabbit::shared());
     let mut options = Options::new(rabbit.uri());
     options.pipeline = "";
     let owner = Setting::new(&options);
-    publishing::declare(rabbit.uri(), &owner.queue);
-    let uri = rabbit.user_with_permissions("", "", &format!("^{}$", owner.queue));
+    now(rabbit.declare(&owner.queue, &[]));
+    let (user, password) = now(rabbit.user("reader", ["", "", &format!("^{}$", owner.queue)]));
+    let uri = rabbit.uri().replace("guest:guest@", &format!("{user}:{password}@"));
+    assert_ne!(uri, rabbit.uri());
     let text = std::fs::read_to_string(&owner.config).expect("readable").replace(rabbit.uri(), &uri);
     std::fs::write(&owner.config, text).expect("writable");
     let program = Program::start(&owner.config);
     wait_for("the queue", MINUTE, || (program.get("/readyz").0 == 200).then_some(()));
-    let messages = (0..100).map(|n| message(format!("good-{n}"), orders::good(n))).collect();
-    publishing::publish(rabbit.uri(), "", &owner.queue, messages);
+    let messages: Vec<_> = (0..100).map(|n| message(format!("good-{n}"), orders::good(n))).collect();
+    now(rabbit.publish(&owner.queue, &messages));
     program.wait_until_settled(100, MINUTE);
     let (status, log) = program.terminate(MINUTE);
     assert!(status.success(), "{log}");

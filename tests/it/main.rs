@@ -4,6 +4,7 @@
 
 mod broker;
 mod contracts;
+mod flow;
 mod harness;
 mod json_schema_suite;
 mod store;

@@ -27,7 +27,8 @@ pub fn event_ids(store: &Path) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for file in data_files(store) {
         let opened = std::fs::File::open(&file).expect("it can be opened");
-        let reader = ParquetRecordBatchReaderBuilder::try_new(opened).expect("it is Parquet").build().expect("readable");
+        let reader =
+            ParquetRecordBatchReaderBuilder::try_new(opened).expect("it is Parquet").build().expect("readable");
         for batch in reader {
             let batch = batch.expect("readable rows");
             let ids = batch.column_by_name("_event_id").expect("the id column").as_string::<i32>();

@@ -47,15 +47,29 @@ pub fn bad(n: usize) -> Bad {
         }
         4 => text(order(&format!(r#""amount":"12",{customer}"#)), "validate.type", "/amount"),
         5 => text(order(customer), "validate.required", "/amount"),
-        6 => text(order(&format!(r#""amount":1,"surprise":true,{customer}"#)), "validate.additionalProperties", "/surprise"),
+        6 => text(
+            order(&format!(r#""amount":1,"surprise":true,{customer}"#)),
+            "validate.additionalProperties",
+            "/surprise",
+        ),
         7 => text(order(r#""amount":1,"customer":{"email":"nobody"}"#), "validate.format", "/customer/email"),
-        8 => text(order(&format!(r#""amount":1,"count":9223372036854775808,{customer}"#)), "encode.integer_range", "/count"),
-        9 => text(order(&format!(r#""amount":1,"count":1180591620717411303424,{customer}"#)), "decode.json.number_range", ""),
+        8 => text(
+            order(&format!(r#""amount":1,"count":9223372036854775808,{customer}"#)),
+            "encode.integer_range",
+            "/count",
+        ),
+        9 => text(
+            order(&format!(r#""amount":1,"count":1180591620717411303424,{customer}"#)),
+            "decode.json.number_range",
+            "",
+        ),
         10 => {
             let nested = format!("{}1{}", "[".repeat(DEPTH_MAX + 1), "]".repeat(DEPTH_MAX + 1));
             text(order(&format!(r#""amount":1,"note":{nested},{customer}"#)), "decode.json.depth", "")
         }
-        11 => text(order(&format!(r#""amount":1,"note":"{}",{customer}"#, "x".repeat(BODY_MAX))), "frame.too_large", ""),
+        11 => {
+            text(order(&format!(r#""amount":1,"note":"{}",{customer}"#, "x".repeat(BODY_MAX))), "frame.too_large", "")
+        }
         12 => Bad { body: Vec::new(), code: "frame.empty", path: "" },
         13 => text(format!(r#"{{"id":"bad-{n}","amount":1,{customer}}}"#), "event.time_missing", "/occurred_at"),
         14 => text(

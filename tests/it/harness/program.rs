@@ -89,7 +89,8 @@ impl Program {
     /// SIGTERM, then the end; panics when it takes longer than `limit`.
     pub fn terminate(mut self, limit: Duration) -> (ExitStatus, String) {
         self.signal(libc_signal::TERM);
-        let status = wait_for("the end after SIGTERM", limit, || self.child.try_wait().expect("the child can be asked"));
+        let status =
+            wait_for("the end after SIGTERM", limit, || self.child.try_wait().expect("the child can be asked"));
         (status, self.log())
     }
 

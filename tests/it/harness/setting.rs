@@ -34,7 +34,10 @@ impl Setting {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let queue = format!("orders-{}", unique());
         let schema = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/order.v1.json");
-        let store = options.store.clone().unwrap_or_else(|| format!("url = \"file://{}\"", directory.path().join("store").display()));
+        let store = options
+            .store
+            .clone()
+            .unwrap_or_else(|| format!("url = \"file://{}\"", directory.path().join("store").display()));
         let text = format!(
             r#"[rabbitmq]
 uri = "{uri}"
