@@ -8,7 +8,6 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::SystemTime;
 
 use bytes::Bytes;
 
@@ -34,9 +33,7 @@ impl FileStore {
         fs::create_dir_all(root).map_err(io_fault)?;
         let root = fs::canonicalize(root).map_err(io_fault)?;
         let staging = Staging::new(&root);
-        // Compared with the file system's own times only.
-        #[allow(clippy::disallowed_methods)]
-        let swept = staging.sweep(SystemTime::now());
+        let swept = staging.sweep();
         if swept > 0 {
             tracing::info!(swept, root = %root.display(), "removed unfinished writes of dead processes");
         }

@@ -105,7 +105,7 @@ impl Store {
     /// [`StoreError::Refused`]: never will work as is.
     pub async fn create(&self, path: &str, bytes: Bytes) -> Result<(), StoreError> {
         self.check(Op::Create, path)?;
-        let mut attempts = self.limits.start(Instant::now());
+        let mut attempts = self.limits.start(Instant::now(), path);
         let mut in_doubt = false;
         loop {
             let fault = match self.create_once(path, &bytes, in_doubt).await {
@@ -225,7 +225,7 @@ impl Store {
             last: after.map(str::to_owned),
             sorted: true,
             pages: None,
-            attempts: self.limits.start(Instant::now()),
+            attempts: self.limits.start(Instant::now(), prefix),
         };
         stream::try_unfold(
             listing,
@@ -247,7 +247,7 @@ impl Store {
         F: Future<Output = Result<T, Fault>>,
     {
         self.check(op, path)?;
-        let mut attempts = self.limits.start(Instant::now());
+        let mut attempts = self.limits.start(Instant::now(), path);
         loop {
             match once().await {
                 Ok(done) => return Ok(done),
@@ -334,7 +334,7 @@ impl Listing {
         let entry = pages.try_next().await?;
         if entry.is_some() {
             // The attempts are those of one page, not of a whole listing.
-            self.attempts = self.store.limits.start(Instant::now());
+            self.attempts = self.store.limits.start(Instant::now(), &self.prefix);
         }
         Ok(entry)
     }

@@ -1,5 +1,6 @@
 //! How often and when a failed request is tried again.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -22,11 +23,17 @@ pub(super) struct Attempts {
     left: usize,
     until: Instant,
     bound: Duration,
+    jitter: fastrand::Rng,
 }
 
 impl RetryLimits {
-    pub fn start(self, now: Instant) -> Attempts {
-        Attempts { left: self.retries_max, until: now + self.within, bound: WAIT_FIRST }
+    /// Requests for different paths, or of different processes, wait differently, so that they do not come back all at
+    /// once.
+    pub fn start(self, now: Instant, path: &str) -> Attempts {
+        let mut seed = DefaultHasher::new();
+        (std::process::id(), path).hash(&mut seed);
+        let jitter = fastrand::Rng::with_seed(seed.finish());
+        Attempts { left: self.retries_max, until: now + self.within, bound: WAIT_FIRST, jitter }
     }
 }
 
@@ -35,7 +42,7 @@ impl Attempts {
     /// `None` when no attempt is left.
     pub fn next_wait(&mut self, now: Instant) -> Option<Duration> {
         self.left = self.left.checked_sub(1)?;
-        let wait = self.bound.mul_f64(0.5 + fastrand::f64() / 2.0);
+        let wait = self.bound.mul_f64(0.5 + self.jitter.f64() / 2.0);
         self.bound = (self.bound * 2).min(WAIT_LONGEST);
         (now + wait <= self.until).then_some(wait)
     }
@@ -48,12 +55,12 @@ mod tests {
     #[test]
     fn waits_grow_and_end_with_the_attempts_or_the_time() {
         let start = Instant::now();
-        let mut few = RetryLimits { retries_max: 3, within: Duration::from_secs(60) }.start(start);
+        let mut few = RetryLimits { retries_max: 3, within: Duration::from_secs(60) }.start(start, "data/x");
         let waits: Vec<_> = std::iter::from_fn(|| few.next_wait(start)).collect();
         assert_eq!(waits.len(), 3);
         assert!(waits[2] >= Duration::from_millis(200) && waits[2] <= Duration::from_millis(400), "{waits:?}");
 
-        let mut short = RetryLimits { retries_max: 1000, within: Duration::from_secs(1) }.start(start);
+        let mut short = RetryLimits { retries_max: 1000, within: Duration::from_secs(1) }.start(start, "data/x");
         let (mut now, mut attempts) = (start, 0);
         while let Some(wait) = short.next_wait(now) {
             now += wait;

@@ -9,13 +9,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
 
 /// Below the root of the store.
 pub(super) const STAGING: &str = "meta/staging";
 
-/// Where locks do not work (some network file systems), a directory untouched for this long has no owner.
-const ABANDONED_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+/// Directories of living writers and unswept leftovers under one name; beyond that something is wrong.
+const ATTEMPTS_MAX: u32 = 10_000;
 
 /// The staging directories of one store.
 #[derive(Debug)]
@@ -57,10 +56,11 @@ impl Staging {
         }
     }
 
-    /// Removes what dead processes left. Best effort: leftovers cost space, nothing else.
-    pub fn sweep(&self, now: SystemTime) -> usize {
+    /// Removes what dead processes left. Best effort: leftovers cost space, nothing else. Where the file system has no
+    /// locks nobody is known to be dead, and they stay.
+    pub fn sweep(&self) -> usize {
         let Ok(entries) = fs::read_dir(&self.all) else { return 0 };
-        let leftovers = entries.flatten().map(|entry| entry.path()).filter(|path| is_abandoned(path, now));
+        let leftovers = entries.flatten().map(|entry| entry.path()).filter(|path| is_abandoned(path));
         leftovers.filter(|path| fs::remove_dir_all(path).or_else(|_| fs::remove_file(path)).is_ok()).count()
     }
 }
@@ -77,8 +77,10 @@ impl Drop for Staging {
 impl Own {
     /// Makes and locks a directory. One that is swept between the two steps is made again.
     fn make(all: &Path) -> io::Result<Self> {
-        for _ in 0..16 {
-            let dir = all.join(format!("{:016x}", fastrand::u64(..)));
+        // Containers repeat process ids; the number tells them apart.
+        let process = std::process::id();
+        for number in 0..ATTEMPTS_MAX {
+            let dir = all.join(format!("{process}-{number}"));
             match fs::create_dir(&dir) {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
                 made => made?,
@@ -91,7 +93,7 @@ impl Own {
                 return Ok(Self { dir, _lock: lock });
             }
         }
-        Err(io::Error::other("no staging directory of our own could be made in 16 attempts"))
+        Err(io::Error::other("too many leftovers in meta/staging: remove those of dead processes"))
     }
 }
 
@@ -102,14 +104,6 @@ fn same_file(open: &File, path: &Path) -> bool {
     }
 }
 
-fn is_abandoned(path: &Path, now: SystemTime) -> bool {
-    let Ok(lock) = File::open(path) else { return false };
-    match lock.try_lock() {
-        Ok(()) => true,
-        Err(TryLockError::WouldBlock) => false,
-        Err(TryLockError::Error(_)) => {
-            let modified = lock.metadata().and_then(|metadata| metadata.modified());
-            modified.is_ok_and(|modified| now.duration_since(modified).is_ok_and(|age| age > ABANDONED_AFTER))
-        }
-    }
+fn is_abandoned(path: &Path) -> bool {
+    File::open(path).is_ok_and(|lock| lock.try_lock().is_ok())
 }
