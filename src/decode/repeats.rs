@@ -62,9 +62,12 @@ pub(super) fn size(node: &Node<'_>) -> usize {
 fn fingerprint(name: &str) -> u32 {
     const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
     let bytes = name.as_bytes();
-    let mixed = match (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
-        (Some(head), Some(tail)) => u64::from_le_bytes(*head) ^ u64::from_le_bytes(*tail).rotate_left(29),
-        _ => bytes.iter().fold(0, |mixed, byte| mixed << 8 | u64::from(*byte)),
+    let mixed = if let (Some(head), Some(tail)) = (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+        u64::from_le_bytes(*head) ^ u64::from_le_bytes(*tail).rotate_left(29)
+    } else if let (Some(head), Some(tail)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        u64::from(u32::from_le_bytes(*head)) << 32 | u64::from(u32::from_le_bytes(*tail))
+    } else {
+        bytes.iter().fold(0, |mixed, byte| mixed << 8 | u64::from(*byte))
     };
     ((mixed ^ bytes.len() as u64).wrapping_mul(ODD) >> 32) as u32
 }
