@@ -14,7 +14,7 @@ use crate::app::{self, machine};
 use crate::broker::{Broker, Rabbit};
 use crate::config::Config;
 use crate::http;
-use crate::ingest::{Committer, PipelineParts, Plan, ShardPanicked, Stop, chain, run_pipeline};
+use crate::ingest::{Committer, PipelineParts, Plan, ShardPanicked, Stop, await_store, run_pipeline};
 use crate::metrics::{Metrics, PipelineMetrics};
 use crate::store::flush::FlushLog;
 use crate::store::{Capabilities, Store};
@@ -79,7 +79,7 @@ struct Start {
 impl Start {
     /// Waits until the store takes writes, then runs the pipeline until it is stopped.
     async fn run(self, config: Config, stop: Stop) -> Result<(), ShardPanicked> {
-        let Some(capabilities) = await_store(&self.store, &self.metrics, &stop).await else { return Ok(()) };
+        let Some(capabilities) = store_ready(&self.store, &self.metrics, &stop).await else { return Ok(()) };
         let parts = PipelineParts {
             committer: Arc::new(committer(&config, &self.plan, self.store, self.metrics, capabilities)),
             plan: Arc::new(self.plan),
@@ -111,50 +111,23 @@ pub(super) fn committer(
         owner: app::owner(&config.instance),
         put_concurrency: config.store.put_concurrency,
         backoff: STORE_BACKOFF,
+        hold_max: config.run.flush_grace / 2,
     }
 }
 
 /// Bounds of the wait between attempts to write: short enough that a store that is back is noticed.
 const STORE_BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 
-/// Probes the store until it takes writes: no delivery is taken that could not be written. `None`: stopped meanwhile.
-pub(super) async fn await_store(store: &Store, metrics: &Metrics, stop: &Stop) -> Option<Capabilities> {
-    let surroundings = machine::surroundings();
-    let mut backoff = surroundings.backoff(STORE_BACKOFF);
-    loop {
-        let nonce = (surroundings.ulid)().to_string();
-        let probed = tokio::select! {
-            probed = store.probe(&nonce) => probed,
-            () = stop.drain.cancelled() => return None,
-        };
-        let wait = match probed {
-            Ok(capabilities) => {
-                metrics.set_store_up(true);
-                if !capabilities.conditional_create {
-                    warn!(
-                        store = store.name(),
-                        "the store ignores conditional create (If-None-Match): object names are collision-free all the same, but each instance resolves only its own flushes"
-                    );
-                }
-                return Some(capabilities);
-            }
-            Err(failure) => {
-                metrics.set_store_up(false);
-                let wait = backoff.next_wait();
-                let error = chain(&failure);
-                if failure.is_unavailable() {
-                    warn!(error, ?wait, "the store does not take writes yet: no delivery is taken, trying again");
-                } else {
-                    error!(error, ?wait, "the store refuses writes: no delivery is taken; a person must act");
-                }
-                wait
-            }
-        };
-        tokio::select! {
-            () = tokio::time::sleep(wait) => {}
-            () = stop.drain.cancelled() => return None,
-        }
+/// Waits until the store takes writes, and says what it cannot do.
+pub(super) async fn store_ready(store: &Store, metrics: &Metrics, stop: &Stop) -> Option<Capabilities> {
+    let capabilities = await_store(store, metrics, &machine::surroundings(), STORE_BACKOFF, stop).await?;
+    if !capabilities.conditional_create {
+        warn!(
+            store = store.name(),
+            "the store ignores conditional create (If-None-Match): object names are collision-free all the same, but each instance resolves only its own flushes"
+        );
     }
+    Some(capabilities)
 }
 
 /// Waits for a signal or the end of a pipeline, then drains within `drain_timeout`; a second signal ends at once.

@@ -7,7 +7,7 @@ use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::VERSION;
-use crate::app::run::{await_store, committer, report_ledger};
+use crate::app::run::{committer, report_ledger, store_ready};
 use crate::app::{self, files, machine};
 use crate::config::Config;
 use crate::ingest::{FileParts, FileProgress, FileReport, FileSource, Stop, ingest_file};
@@ -44,7 +44,7 @@ pub async fn take(config: Config, options: TakeOptions, watcher: &dyn TakeWatche
     let pipeline_metrics = metrics.pipeline(&pipeline.name, 1);
     let stop = Stop::default();
     tokio::spawn(stop_on_signal(stop.clone()));
-    let Some(capabilities) = await_store(&store, &metrics, &stop).await else {
+    let Some(capabilities) = store_ready(&store, &metrics, &stop).await else {
         return Ok(TakeTotals { stopped: true, ..TakeTotals::default() });
     };
     let parts = FileParts {

@@ -9,13 +9,13 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
-use crate::ingest::Surroundings;
 use crate::ingest::worker::{Sealed, SealedObject};
+use crate::ingest::{Stop, Surroundings};
 use crate::metrics::Metrics;
 use crate::store::flush::{
     Committed, Decision, FileEnd, FlushError, FlushLog, FlushName, Intent, Outcome, Owner, Source, StoredObject,
 };
-use crate::store::{Store, StoreError};
+use crate::store::{Capabilities, Store, StoreError};
 
 /// How a flush ended.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,6 +55,9 @@ pub struct Committer {
     pub put_concurrency: usize,
     /// Bounds of the wait between attempts while the store is in trouble.
     pub backoff: (Duration, Duration),
+    /// How long a flush is held while the store is in trouble; then its deliveries go back, once. Well below the grace
+    /// after which other processes take it for abandoned, and below the broker's consumer timeout.
+    pub hold_max: Duration,
 }
 
 /// A flush under way: how far it has come, so that a retry repeats nothing.
@@ -76,8 +79,13 @@ impl Committer {
         let mut backoff = self.surroundings.backoff(self.backoff);
         let mut flush =
             Flush { of, sealed, intent: None, begun: false, written: vec![false; sealed.objects.len()], outcome: None };
+        let held_since = tokio::time::Instant::now();
         loop {
             if over.is_cancelled() {
+                return self.abandon(&flush).await;
+            }
+            if held_since.elapsed() > self.hold_max {
+                warn!(pipeline = %self.pipeline, deliveries = sealed.receipt.deliveries(), held = ?self.hold_max, "the store is away for too long: the deliveries go back to the queue until it takes writes");
                 return self.abandon(&flush).await;
             }
             match self.attempt(&mut flush, over).await {
@@ -96,6 +104,12 @@ impl Committer {
                 }
             }
         }
+    }
+
+    /// Waits until the store takes writes, which a canary object shows: no delivery is taken that could not be written.
+    /// `None`: asked to stop meanwhile.
+    pub async fn await_store(&self, stop: &Stop) -> Option<Capabilities> {
+        await_store(&self.store, &self.metrics, &self.surroundings, self.backoff, stop).await
     }
 
     /// Forgets the intents of committed flushes; those it cannot forget now are forgotten by the next start.
@@ -224,6 +238,42 @@ impl Committer {
             end: of.end,
         };
         Outcome::committed(intent, committed, (self.surroundings.now)())
+    }
+}
+
+/// See [`Committer::await_store`].
+pub async fn await_store(
+    store: &Store,
+    metrics: &Metrics,
+    surroundings: &Surroundings,
+    backoff: (Duration, Duration),
+    stop: &Stop,
+) -> Option<Capabilities> {
+    let mut backoff = surroundings.backoff(backoff);
+    loop {
+        let nonce = (surroundings.ulid)().to_string();
+        let probed = tokio::select! {
+            probed = store.probe(&nonce) => probed,
+            () = stop.drain.cancelled() => return None,
+        };
+        let failure = match probed {
+            Ok(capabilities) => {
+                metrics.set_store_up(true);
+                return Some(capabilities);
+            }
+            Err(failure) => failure,
+        };
+        metrics.set_store_up(false);
+        let (wait, error) = (backoff.next_wait(), chain(&failure));
+        if failure.is_unavailable() {
+            warn!(error, ?wait, "the store does not take writes: no delivery is taken, trying again");
+        } else {
+            error!(error, ?wait, "the store refuses writes: no delivery is taken; a person must act");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = stop.drain.cancelled() => return None,
+        }
     }
 }
 

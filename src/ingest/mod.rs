@@ -9,7 +9,7 @@ mod plan; // what a pipeline's shards share, built once
 mod shard; // one consumer's life: intake, worker, commits, acks
 mod worker; // the CPU side of a shard: judge, batch, seal, encode
 
-pub use commit::{Committer, Fate, FlushOf, chain};
+pub use commit::{Committer, Fate, FlushOf, await_store, chain};
 pub use file::{FileError, FileParts, FileProgress, FileReport, FileSource, ingest_file};
 pub use pipeline::{LookAt, PipelineParts, ShardPanicked, run_pipeline};
 pub use plan::{Plan, PlanError, Surroundings};

@@ -13,7 +13,7 @@ use crate::ingest::shard::{EpochEnd, ShardParts, Stop, run_epoch};
 use crate::ingest::worker::Origin;
 use crate::ingest::{Plan, Surroundings};
 use crate::metrics::PipelineMetrics;
-use crate::store::flush::{Liveness, Owner};
+use crate::store::flush::{FlushError, Liveness, Owner};
 
 /// Tells whether the owner of a flush still lives.
 pub type LookAt = Arc<dyn Fn(&Owner) -> Liveness + Send + Sync>;
@@ -59,6 +59,10 @@ pub async fn run_pipeline(parts: PipelineParts, stop: Stop) -> Result<(), ShardP
             stop.drain.cancel();
         }
     }
+    // Whoever meets a flush without outcome decides it: after a drain the archive is exact.
+    if let Err(error) = resolve_once(&parts).await {
+        warn!(pipeline = %parts.plan.config.name, error = chain(&error), "flushes may be left without outcome: the next start decides them");
+    }
     if panicked { Err(ShardPanicked { pipeline: parts.plan.config.name.clone() }) } else { Ok(()) }
 }
 
@@ -67,17 +71,8 @@ async fn resolve_flushes(parts: &PipelineParts, stop: &Stop) -> bool {
     let mut backoff = parts.surroundings.backoff(parts.reconnect);
     let pipeline = &parts.plan.config.name;
     loop {
-        let now = (parts.surroundings.now)();
-        match parts.committer.log.resolve(pipeline, now, parts.flush_grace, parts.liveness.as_ref()).await {
-            Ok(resolved) => {
-                for (path, error) in &resolved.unreadable {
-                    error!(%pipeline, path, error, "a record of a flush cannot be read: a person must look; it is left alone");
-                }
-                if resolved.aborted > 0 {
-                    info!(%pipeline, aborted = resolved.aborted, objects_deleted = resolved.objects_deleted, "flushes left undecided by a process that is gone are aborted: their deliveries are in the queue");
-                }
-                return true;
-            }
+        match resolve_once(parts).await {
+            Ok(()) => return true,
             Err(error) => {
                 let wait = backoff.next_wait();
                 warn!(%pipeline, error = chain(&error), ?wait, "the store cannot be read: no delivery is taken yet");
@@ -87,6 +82,19 @@ async fn resolve_flushes(parts: &PipelineParts, stop: &Stop) -> bool {
             }
         }
     }
+}
+
+async fn resolve_once(parts: &PipelineParts) -> Result<(), FlushError> {
+    let pipeline = &parts.plan.config.name;
+    let now = (parts.surroundings.now)();
+    let resolved = parts.committer.log.resolve(pipeline, now, parts.flush_grace, parts.liveness.as_ref()).await?;
+    for (path, error) in &resolved.unreadable {
+        error!(%pipeline, path, error, "a record of a flush cannot be read: a person must look; it is left alone");
+    }
+    if resolved.aborted > 0 {
+        info!(%pipeline, aborted = resolved.aborted, objects_deleted = resolved.objects_deleted, "flushes left undecided by a process that is gone are aborted: their deliveries are in the queue");
+    }
+    Ok(())
 }
 
 async fn run_shard(parts: PipelineParts, shard: u16, stop: Stop) {
@@ -109,6 +117,9 @@ async fn run_shard(parts: PipelineParts, shard: u16, stop: Stop) {
     let mut backoff = parts.surroundings.backoff(parts.reconnect);
     let mut unresolved = Vec::new();
     while !stop.drain.is_cancelled() {
+        if parts.committer.await_store(&stop).await.is_none() {
+            break;
+        }
         abort_unresolved(&parts, &mut unresolved).await;
         let connected = tokio::select! {
             () = stop.drain.cancelled() => break,
@@ -149,7 +160,7 @@ fn report_end(parts: &PipelineParts, shard: u16, end: &EpochEnd) -> bool {
             true
         }
         EpochEnd::Aborted => {
-            warn!(%pipeline, shard, "a flush was aborted by another process: what the shard held is back in the queue, connecting again");
+            warn!(%pipeline, shard, "a flush was given up: what the shard held is back in the queue, connecting again when the store takes writes");
             true
         }
     }

@@ -32,7 +32,7 @@ pub enum EpochEnd {
     Drained,
     /// The channel is gone; what was not durable is back in the queue. Build a new one.
     Lost(Ended),
-    /// Another process took us for dead and aborted a flush: what we hold goes back, and the channel with it.
+    /// A flush was given up, by us or by a process that took us for dead: what we hold goes back, and the channel with it.
     Aborted,
 }
 
@@ -82,10 +82,11 @@ pub async fn run_epoch(
         sealed: VecDeque::new(),
         commit: None,
         acked: Vec::new(),
+        unresolved,
         draining: false,
     };
     let end = epoch.run().await;
-    epoch.wind_up(&end, unresolved).await;
+    epoch.wind_up(&end).await;
     parts.gauges().set_connected(false);
     parts.gauges().set_oldest_unacked(None);
     parts.gauges().set_open_partitions(0);
@@ -115,6 +116,8 @@ struct Epoch<'a> {
     commit: Option<Commit>,
     /// Flushes whose intents can be forgotten.
     acked: Vec<FlushName>,
+    /// Flushes that could not be given an outcome.
+    unresolved: &'a mut Vec<Unresolved>,
     draining: bool,
 }
 
@@ -247,9 +250,14 @@ impl Epoch<'_> {
         self.commit = None;
         match fate {
             Fate::Durable => self.acknowledge(of, sealed).await.map_err(EpochEnd::Lost),
-            Fate::Abandoned | Fate::Unresolved(_) => {
-                // Only an abort by another process comes here while the epoch lives: tags after it must not be acked.
-                sealed.receipt.requeue(RequeueCause::ConnectionLost);
+            // The deliveries after it must not be acked either: an ack is cumulative.
+            Fate::Abandoned => {
+                sealed.receipt.requeue(RequeueCause::StoreUnavailable);
+                Err(EpochEnd::Aborted)
+            }
+            Fate::Unresolved(flush) => {
+                self.unresolved.push(flush);
+                sealed.receipt.requeue(RequeueCause::StoreUnavailable);
                 Err(EpochEnd::Aborted)
             }
         }
@@ -279,10 +287,11 @@ impl Epoch<'_> {
     }
 
     /// Ends what still goes on: waits for the worker and the write in flight, gives everything not durable back.
-    async fn wind_up(mut self, end: &EpochEnd, unresolved: &mut Vec<Unresolved>) {
+    async fn wind_up(mut self, end: &EpochEnd) {
         let cause = match end {
             EpochEnd::Drained => RequeueCause::Shutdown,
-            EpochEnd::Lost(_) | EpochEnd::Aborted => RequeueCause::ConnectionLost,
+            EpochEnd::Lost(_) => RequeueCause::ConnectionLost,
+            EpochEnd::Aborted => RequeueCause::StoreUnavailable,
         };
         self.over.cancel();
         if self.work.is_some() {
@@ -300,7 +309,7 @@ impl Epoch<'_> {
                 Ok((_, sealed, Fate::Abandoned)) => sealed.receipt.requeue(cause),
                 Ok((_, sealed, Fate::Unresolved(flush))) => {
                     sealed.receipt.requeue(cause);
-                    unresolved.push(flush);
+                    self.unresolved.push(flush);
                 }
                 Err(panic) => std::panic::resume_unwind(panic.into_panic()),
             }

@@ -61,7 +61,7 @@ pub fn bad(n: usize) -> Bad {
         9 => text(
             order(&format!(r#""amount":1,"count":1180591620717411303424,{customer}"#)),
             "decode.json.number_range",
-            "",
+            "/count",
         ),
         10 => {
             let nested = format!("{}1{}", "[".repeat(DEPTH_MAX + 1), "]".repeat(DEPTH_MAX + 1));
