@@ -347,7 +347,8 @@ fn load_reference(
     };
     let text = read(&target).map_err(|source| SchemaError::ReferenceUnreadable {
         path: root.path.clone(),
-        reference: uri.to_owned(),
+        // Of a relative path the URI is of our making and would tell nobody anything.
+        reference: location::path_of(uri).map_or_else(|| uri.to_owned(), |path| path.display().to_string()),
         target: target.clone(),
         source,
     })?;
