@@ -1,6 +1,9 @@
 //! The rim: the only place that reads the clock, the environment and files. It builds the parts from the configuration,
 //! runs the flows, and turns signals into a bounded, announced drain.
 
+// The rim may do what all else is lent.
+#![allow(clippy::disallowed_methods)]
+
 mod check; // what `parqueduct check` finds beyond the file
 mod files; // files of lines, plain or compressed, and their hash
 mod logs; // where log lines go, and how they look

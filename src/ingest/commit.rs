@@ -25,7 +25,7 @@ pub enum Fate {
     /// Nothing of it counts: its deliveries go back, or went back already.
     Abandoned,
     /// As abandoned, but the store could not be told: whoever meets its intent aborts it.
-    Unresolved(Unresolved),
+    Unresolved(Box<Unresolved>),
 }
 
 /// A flush of ours that is to be aborted as soon as the store answers.
@@ -206,7 +206,7 @@ impl Committer {
             }
             Err(error) => {
                 warn!(pipeline = %self.pipeline, error = chain(&error), "flush left without outcome: it is aborted when the store answers");
-                Fate::Unresolved(Unresolved { name: flush.of.name.clone(), intent: intent.clone() })
+                Fate::Unresolved(Box::new(Unresolved { name: flush.of.name.clone(), intent: intent.clone() }))
             }
         }
     }

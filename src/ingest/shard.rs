@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -97,7 +97,14 @@ type Work = JoinHandle<(Box<Worker>, Vec<Sealed>)>;
 
 struct Commit {
     oldest: chrono::DateTime<chrono::Utc>,
-    task: JoinHandle<(FlushOf, Sealed, Fate)>,
+    task: JoinHandle<Box<Written>>,
+}
+
+/// A flush whose writing has ended.
+struct Written {
+    of: FlushOf,
+    sealed: Sealed,
+    fate: Fate,
 }
 
 struct Epoch<'a> {
@@ -124,7 +131,7 @@ struct Epoch<'a> {
 enum Step {
     Deliveries(Result<Vec<Delivery>, Ended>),
     Worked(Box<Worker>, Vec<Sealed>),
-    Written(FlushOf, Sealed, Fate),
+    Written(Box<Written>),
     FlushDue,
     Drain,
     Halt,
@@ -149,7 +156,7 @@ impl Epoch<'_> {
         match step {
             Step::Deliveries(deliveries) => self.judge(deliveries.map_err(EpochEnd::Lost)?),
             Step::Worked(worker, sealed) => self.worked(worker, sealed),
-            Step::Written(of, sealed, fate) => self.written(of, sealed, fate).await?,
+            Step::Written(written) => self.written(*written).await?,
             Step::FlushDue => self.seal(),
             Step::Drain => self.drain().await.map_err(EpochEnd::Lost)?,
             Step::Halt => return Err(EpochEnd::Drained),
@@ -164,7 +171,7 @@ impl Epoch<'_> {
             biased;
             () = self.parts.stop.halt.cancelled() => Step::Halt,
             () = self.parts.stop.drain.cancelled(), if !self.draining => Step::Drain,
-            (of, sealed, fate) = written(&mut self.commit) => Step::Written(of, sealed, fate),
+            written = written(&mut self.commit) => Step::Written(written),
             (worker, sealed) = worked(&mut self.work) => Step::Worked(worker, sealed),
             () = due(flush_at) => Step::FlushDue,
             deliveries = self.intake.next(BATCH_DELIVERIES_MAX), if accepting => Step::Deliveries(deliveries),
@@ -241,12 +248,13 @@ impl Epoch<'_> {
         let task = tokio::spawn(async move {
             committer.close(&acked).await;
             let fate = committer.commit(&of, &sealed, &over).await;
-            (of, sealed, fate)
+            Box::new(Written { of, sealed, fate })
         });
         self.commit = Some(Commit { oldest, task });
     }
 
-    async fn written(&mut self, of: FlushOf, sealed: Sealed, fate: Fate) -> Result<(), EpochEnd> {
+    async fn written(&mut self, written: Written) -> Result<(), EpochEnd> {
+        let Written { of, sealed, fate } = written;
         self.commit = None;
         match fate {
             Fate::Durable => self.acknowledge(of, sealed).await.map_err(EpochEnd::Lost),
@@ -256,7 +264,7 @@ impl Epoch<'_> {
                 Err(EpochEnd::Aborted)
             }
             Fate::Unresolved(flush) => {
-                self.unresolved.push(flush);
+                self.unresolved.push(*flush);
                 sealed.receipt.requeue(RequeueCause::StoreUnavailable);
                 Err(EpochEnd::Aborted)
             }
@@ -299,19 +307,19 @@ impl Epoch<'_> {
             self.worked(worker, sealed);
         }
         if let Some(commit) = self.commit.take() {
-            match commit.task.await {
-                Ok((of, sealed, Fate::Durable)) => {
-                    // The channel may be gone; then the rows stand, and their deliveries come once more.
+            let Written { of, sealed, fate } = *join(commit.task).await;
+            match fate {
+                // The channel may be gone; then the rows stand, and their deliveries come once more.
+                Fate::Durable => {
                     if let Err(ended) = self.acknowledge(of, sealed).await {
                         warn!(pipeline = %self.parts.plan.config.name, reason = %ended, "a durable flush could not be acked: its deliveries come once more");
                     }
                 }
-                Ok((_, sealed, Fate::Abandoned)) => sealed.receipt.requeue(cause),
-                Ok((_, sealed, Fate::Unresolved(flush))) => {
+                Fate::Abandoned => sealed.receipt.requeue(cause),
+                Fate::Unresolved(flush) => {
                     sealed.receipt.requeue(cause);
-                    self.unresolved.push(flush);
+                    self.unresolved.push(*flush);
                 }
-                Err(panic) => std::panic::resume_unwind(panic.into_panic()),
             }
         }
         for sealed in self.sealed.drain(..) {
@@ -350,12 +358,9 @@ pub(super) fn observe(metrics: &PipelineMetrics, surroundings: &Surroundings, se
 }
 
 /// The end of the write in flight; never, when there is none.
-async fn written(commit: &mut Option<Commit>) -> (FlushOf, Sealed, Fate) {
+async fn written(commit: &mut Option<Commit>) -> Box<Written> {
     match commit {
-        Some(commit) => match (&mut commit.task).await {
-            Ok(done) => done,
-            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-        },
+        Some(commit) => join(&mut commit.task).await,
         None => std::future::pending().await,
     }
 }
@@ -363,11 +368,16 @@ async fn written(commit: &mut Option<Commit>) -> (FlushOf, Sealed, Fate) {
 /// The end of the worker's work; never, when it is idle.
 async fn worked(work: &mut Option<Work>) -> (Box<Worker>, Vec<Sealed>) {
     match work {
-        Some(task) => match task.await {
-            Ok(done) => done,
-            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-        },
+        Some(task) => join(task).await,
         None => std::future::pending().await,
+    }
+}
+
+/// The result of a task that is never aborted; its panic is ours.
+async fn join<T>(task: impl Future<Output = Result<T, JoinError>>) -> T {
+    match task.await {
+        Ok(done) => done,
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     }
 }
 
