@@ -26,7 +26,7 @@ fn message(name: String, body: Vec<u8>) -> parqueduct::event::Message {
 #[test]
 fn a_thousand_bad_events_of_every_kind_become_exactly_those_dead_letters() {
     let rabbit = now(Rabbit::shared());
-    let setting = Setting::new(&Options::new(rabbit.uri()));
+    let setting = Setting::new(&Options::orders(rabbit.uri()));
     let program = Program::start(&setting.config);
     let mut messages: Vec<_> = (0..4000).map(|n| message(format!("good-{n}"), orders::good(n))).collect();
     messages.extend((0..1000).map(|n| message(format!("bad-{n}"), orders::bad(n).body)));
@@ -88,7 +88,7 @@ fn assert_all_there(setting: &Setting, count: usize, times: std::ops::RangeInclu
 #[test]
 fn sigterm_during_flow_drains_and_nothing_is_lost_or_twice() {
     let rabbit = now(Rabbit::shared());
-    let setting = Setting::new(&Options::new(rabbit.uri()));
+    let setting = Setting::new(&Options::orders(rabbit.uri()));
     let count = 30_000;
     let program = flowing(&rabbit, &setting, count);
     wait_for("some rows", MINUTE, || (program.metric("parqueduct_archived_total") > 1000.0).then_some(()));
@@ -109,15 +109,14 @@ fn sigterm_during_flow_drains_and_nothing_is_lost_or_twice() {
 #[test]
 fn kill_9_during_flow_loses_nothing_and_undecided_files_do_not_stay() {
     let rabbit = now(Rabbit::shared());
-    let setting = Setting::new(&Options::new(rabbit.uri()));
-    let count = 20_000;
+    let setting = Setting::new(&Options::orders(rabbit.uri()));
+    let count = 60_000;
     let mut program = flowing(&rabbit, &setting, count);
-    for round in 1..=3 {
-        let enough = 1500.0;
-        wait_for("some rows", MINUTE, || (program.metric("parqueduct_archived_total") > enough).then_some(()));
+    for _ in 0..3 {
+        wait_for("some rows", MINUTE, || (program.metric("parqueduct_archived_total") > 1500.0).then_some(()));
         program.kill();
+        assert!(now(rabbit.ready(&setting.queue)) > 0, "killed while there was more to do");
         program = Program::start(&setting.config);
-        eprintln!("killed {round} times");
     }
     wait_for("all rows", MINUTE, || (archive::event_ids(&setting.store()).len() == count).then_some(()));
     let (status, log) = program.terminate(MINUTE);
@@ -129,7 +128,7 @@ fn kill_9_during_flow_loses_nothing_and_undecided_files_do_not_stay() {
 #[test]
 fn a_broker_restart_loses_nothing_and_makes_no_dead_letter() {
     let rabbit = now(Rabbit::own(&[]));
-    let setting = Setting::new(&Options::new(rabbit.uri()));
+    let setting = Setting::new(&Options::orders(rabbit.uri()));
     let count = 20_000;
     let program = flowing(&rabbit, &setting, count);
     wait_for("some rows", MINUTE, || (program.metric("parqueduct_archived_total") > 1000.0).then_some(()));
@@ -147,7 +146,7 @@ fn a_broker_restart_loses_nothing_and_makes_no_dead_letter() {
 #[test]
 fn a_user_that_may_only_read_the_queue_can_run_it() {
     let rabbit = now(Rabbit::shared());
-    let mut options = Options::new(rabbit.uri());
+    let mut options = Options::orders(rabbit.uri());
     options.pipeline = "";
     let owner = Setting::new(&options);
     now(rabbit.declare(&owner.queue, &[]));

@@ -7,5 +7,7 @@ mod contracts;
 mod flow;
 mod harness;
 mod json_schema_suite;
+mod main_job;
+mod outage;
 mod store;
 mod tidy;

@@ -130,7 +130,6 @@ impl Drop for Program {
 /// Names of signals as kill(1) takes them.
 pub mod libc_signal {
     pub const TERM: &str = "TERM";
-    pub const INT: &str = "INT";
 }
 
 /// Runs the binary to its end.

@@ -4,40 +4,81 @@ use std::path::{Path, PathBuf};
 
 use super::orders;
 use super::program::{parqueduct_ok, unique};
+use super::s3::{ACCESS_KEY, BUCKET, S3Server, SECRET_KEY};
 
-/// A directory that is removed when the test passed, and the configuration in it.
+/// A directory that is removed with the setting, and the configuration in it.
 pub struct Setting {
     pub directory: tempfile::TempDir,
     pub config: PathBuf,
     pub queue: String,
 }
 
-/// What differs from one test to the next; the rest is a pipeline for orders with small flushes.
+/// What differs from one test to the next.
 pub struct Options<'a> {
     pub uri: &'a str,
     /// TOML of the `[store]` table; `None`: a directory `store` of the setting.
     pub store: Option<String>,
-    /// More TOML of the `[[pipeline]]` table.
+    /// TOML of the `[[pipeline]]` table that differs from the subject's own.
     pub pipeline: &'a str,
     /// More TOML of whole tables.
     pub more: &'a str,
+    /// The pipeline's name, schema, bounds and flushes.
+    pub subject: String,
 }
 
-impl Options<'_> {
-    pub fn new(uri: &str) -> Options<'_> {
-        Options { uri, store: None, pipeline: "declare = true\n", more: "" }
+impl<'a> Options<'a> {
+    /// A pipeline `orders` with small flushes, that declares its queue.
+    pub fn orders(uri: &'a str) -> Self {
+        let subject = format!(
+            r#"name = "orders"
+schema = "{schema}"
+prefetch = 2000
+flush = {{ rows = 1000, bytes = "8MiB", age = "500ms" }}
+body_max = "{body_max}B"
+depth_max = {depth_max}"#,
+            schema = repository().join("tests/data/order.v1.json").display(),
+            body_max = orders::BODY_MAX,
+            depth_max = orders::DEPTH_MAX,
+        );
+        Self { uri, store: None, pipeline: "declare = true", more: "", subject }
+    }
+
+    /// A pipeline `flights` for the demo's real events, that declares its queue.
+    pub fn flights(uri: &'a str) -> Self {
+        let subject = format!(
+            r#"name = "flights"
+schema = "{schema}"
+prefetch = 10000
+flush = {{ rows = 7000, bytes = "64MiB", age = "1s" }}"#,
+            schema = repository().join("config/demo/flight.v1.json").display(),
+        );
+        Self { subject, ..Self::orders(uri) }
+    }
+
+    /// The same with its objects in `server`.
+    pub fn on(mut self, server: &S3Server) -> Self {
+        self.store = Some(format!(
+            r#"url = "s3://{BUCKET}/archive"
+endpoint = "{}"
+allow_http = true
+region = "us-east-1"
+access_key_id = "{ACCESS_KEY}"
+secret_access_key = "{SECRET_KEY}"
+request_timeout = "5s"
+connect_timeout = "2s"
+retries_max = 1
+retry_timeout = "5s""#,
+            server.endpoint()
+        ));
+        self
     }
 }
 
 impl Setting {
     pub fn new(options: &Options<'_>) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let queue = format!("orders-{}", unique());
-        let schema = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/order.v1.json");
-        let store = options
-            .store
-            .clone()
-            .unwrap_or_else(|| format!("url = \"file://{}\"", directory.path().join("store").display()));
+        let queue = format!("events-{}", unique());
+        let own_store = format!("url = \"file://{}\"", directory.path().join("store").display());
         let text = format!(
             r#"[rabbitmq]
 uri = "{uri}"
@@ -51,24 +92,18 @@ listen = "127.0.0.1:0"
 
 {more}
 [[pipeline]]
-name = "orders"
+{subject}
 queue = "{queue}"
 format = "json"
-schema = "{schema}"
 event_id = "/id"
 event_time = "/occurred_at"
 partition_by = ["date"]
-prefetch = 2000
-flush = {{ rows = 1000, bytes = "8MiB", age = "500ms" }}
-body_max = "{body_max}B"
-depth_max = {depth_max}
 {pipeline}
 "#,
             uri = options.uri,
+            store = options.store.as_deref().unwrap_or(&own_store),
             more = options.more,
-            schema = schema.display(),
-            body_max = orders::BODY_MAX,
-            depth_max = orders::DEPTH_MAX,
+            subject = options.subject,
             pipeline = options.pipeline,
         );
         let config = directory.path().join("parqueduct.toml");
@@ -76,6 +111,7 @@ depth_max = {depth_max}
         Self { directory, config, queue }
     }
 
+    /// The directory of the setting's own store, or where a test dumps what lies in another.
     pub fn store(&self) -> PathBuf {
         self.directory.path().join("store")
     }
@@ -89,4 +125,8 @@ depth_max = {depth_max}
         let text = parqueduct_ok(&["dlq", "export", "--config", self.config_text(), "--json"]);
         text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
     }
+}
+
+pub fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
 }
