@@ -125,9 +125,9 @@ async fn run_shard(parts: PipelineParts, shard: u16, stop: Stop) {
             () = stop.drain.cancelled() => break,
             connected = parts.broker.consume(&subscription) => connected,
         };
-        match connected {
+        let needs_a_person = match connected {
             Ok((intake, settler)) => {
-                info!(pipeline = %parts.plan.config.name, shard, queue = %parts.plan.config.queue, "consuming");
+                info!(pipeline = %config.name, shard, queue = %config.queue, "consuming");
                 let received_before = parts.metrics.ledger.received();
                 let end = run_epoch(&shard_parts, origin.clone(), intake, settler, &mut unresolved).await;
                 if !report_end(&parts, shard, &end) {
@@ -137,10 +137,15 @@ async fn run_shard(parts: PipelineParts, shard: u16, stop: Stop) {
                 if parts.metrics.ledger.received() > received_before {
                     backoff.reset();
                 }
+                matches!(end, EpochEnd::Lost(ended) if ended.needs_a_person())
             }
-            Err(failure) => report_failure(&parts, shard, &failure),
-        }
-        if !sleep_unless_stopped(backoff.next_wait(), &stop).await {
+            Err(failure) => {
+                report_failure(&parts, shard, &failure);
+                failure.needs_a_person()
+            }
+        };
+        let wait = if needs_a_person { backoff.next_slow_wait() } else { backoff.next_wait() };
+        if !sleep_unless_stopped(wait, &stop).await {
             break;
         }
     }

@@ -84,6 +84,7 @@ pub async fn run_epoch(
         acked: Vec::new(),
         unresolved,
         draining: false,
+        cancelled: None,
     };
     let end = epoch.run().await;
     epoch.wind_up(&end).await;
@@ -125,7 +126,10 @@ struct Epoch<'a> {
     acked: Vec<FlushName>,
     /// Flushes that could not be given an outcome.
     unresolved: &'a mut Vec<Unresolved>,
+    /// No more deliveries are taken; the epoch ends when nothing is left to flush.
     draining: bool,
+    /// Why, when not because we were asked to stop.
+    cancelled: Option<Ended>,
 }
 
 enum Step {
@@ -143,7 +147,7 @@ impl Epoch<'_> {
             self.start_commit();
             self.show();
             if self.draining && self.nothing_left() {
-                return EpochEnd::Drained;
+                return self.cancelled.take().map_or(EpochEnd::Drained, EpochEnd::Lost);
             }
             let step = self.next_step().await;
             if let Err(end) = self.take_step(step).await {
@@ -154,7 +158,14 @@ impl Epoch<'_> {
 
     async fn take_step(&mut self, step: Step) -> Result<(), EpochEnd> {
         match step {
-            Step::Deliveries(deliveries) => self.judge(deliveries.map_err(EpochEnd::Lost)?),
+            Step::Deliveries(Ok(deliveries)) => self.judge(deliveries),
+            // The channel stands: what is held can be settled, and must be, for a deleted queue does not take it back.
+            Step::Deliveries(Err(cancelled @ Ended::Cancelled { .. })) => {
+                warn!(pipeline = %self.parts.plan.config.name, shard = self.parts.shard, reason = %cancelled, "no more deliveries come: what is held is flushed");
+                self.cancelled = Some(cancelled);
+                self.flush_the_rest();
+            }
+            Step::Deliveries(Err(ended)) => return Err(EpochEnd::Lost(ended)),
             Step::Worked(worker, sealed) => self.worked(worker, sealed),
             Step::Written(written) => self.written(*written).await?,
             Step::FlushDue => self.seal(),
@@ -284,14 +295,19 @@ impl Epoch<'_> {
     }
 
     async fn drain(&mut self) -> Result<(), Ended> {
-        self.draining = true;
         info!(pipeline = %self.parts.plan.config.name, shard = self.parts.shard, "draining: no more deliveries are taken");
         let buffered = self.intake.cancel().await?.len();
         debug!(buffered, "deliveries the client had buffered go back to the queue");
+        self.flush_the_rest();
+        Ok(())
+    }
+
+    /// From here on the epoch ends once all that is held is flushed.
+    fn flush_the_rest(&mut self) {
+        self.draining = true;
         if self.worker.as_ref().is_some_and(|worker| worker.held() > 0) {
             self.seal();
         }
-        Ok(())
     }
 
     /// Ends what still goes on: waits for the worker and the write in flight, gives everything not durable back.
