@@ -97,9 +97,48 @@ pub struct Delivery {
 impl Delivery {
     /// Bytes of memory it holds, near enough to bound a window by.
     pub fn size(&self) -> usize {
-        const FIXED: usize = std::mem::size_of::<Delivery>();
-        FIXED + self.message.body.len() + self.message.exchange.len() + self.message.routing_key.len()
+        std::mem::size_of::<Delivery>() + self.message.size()
     }
+}
+
+impl Message {
+    /// Bytes of its body, names, properties and headers, with an allowance for what each of them costs beside its bytes.
+    pub fn size(&self) -> usize {
+        let Properties { headers, content_type, content_encoding, correlation_id, reply_to, .. } = &self.properties;
+        let Properties { expiration, message_id, kind, user_id, app_id, cluster_id, .. } = &self.properties;
+        let texts = [
+            content_type,
+            content_encoding,
+            correlation_id,
+            reply_to,
+            expiration,
+            message_id,
+            kind,
+            user_id,
+            app_id,
+            cluster_id,
+        ];
+        let texts: usize = texts.into_iter().flatten().map(String::len).sum();
+        let headers = headers.as_deref().map_or(0, table_size);
+        ALLOWANCE + self.body.len() + self.exchange.len() + self.routing_key.len() + texts + headers
+    }
+}
+
+/// Bytes that a message or a header costs beside what it holds.
+const ALLOWANCE: usize = 64;
+
+fn table_size(members: &[(String, HeaderValue)]) -> usize {
+    members.iter().map(|(name, value)| name.len() + header_size(value)).sum()
+}
+
+fn header_size(value: &HeaderValue) -> usize {
+    let held = match value {
+        HeaderValue::Text(bytes) | HeaderValue::Bytes(bytes) => bytes.len(),
+        HeaderValue::Array(values) => values.iter().map(header_size).sum(),
+        HeaderValue::Table(members) => table_size(members),
+        _ => 0,
+    };
+    ALLOWANCE + held
 }
 
 #[cfg(test)]

@@ -87,7 +87,7 @@ const FLUSH_ROWS: Definition = histogram("parqueduct_flush_rows", ROWS, "Deliver
 const DECODE_SECONDS: Definition = histogram(
     "parqueduct_decode_seconds",
     SHORT_SECONDS,
-    "Time to decode, validate and append one batch of deliveries",
+    "Time to decode, validate and append one batch of deliveries, and to encode the files of a flush it fills",
 );
 const STORE_ERRORS: Definition =
     counter("parqueduct_store_errors_total", &["op", "kind"], "Requests to the object store that failed");

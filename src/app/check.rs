@@ -86,6 +86,10 @@ fn check_queue(loaded: &Loaded, pipeline: &Pipeline, queue: &QueueFindings, brok
         let text = format!("queue `{}` is not on {broker}", queue.queue);
         findings.push(problem(Severity::Error, text, "create it, correct the name, or set declare = true"));
     }
+    if let Existence::Hidden { reason } = &queue.existence {
+        let text = format!("whether queue `{}` is on {broker} may not be asked: {reason}", queue.queue);
+        findings.push(problem(Severity::Warning, text, "nothing, if the queue can be read"));
+    }
     if let Some(Err(refused)) = &queue.readable {
         findings.push(problem(Severity::Error, refused.to_string(), "give the user read permission on the queue"));
     }

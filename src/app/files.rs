@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use sha2::{Digest, Sha256};
 
@@ -15,6 +17,8 @@ pub struct FileInput {
     pub sha256: Option<String>,
     /// Bytes on disk; `None` for standard input.
     pub bytes: Option<u64>,
+    /// Bytes on disk read so far.
+    pub bytes_read: Arc<AtomicU64>,
     /// Its lines, decompressed.
     pub reader: Box<dyn BufRead + Send>,
 }
@@ -25,14 +29,37 @@ pub struct FileInput {
 /// As the file system says.
 pub fn open_lines(path: &Path, hash: bool) -> io::Result<FileInput> {
     if path == Path::new("-") {
-        let reader = decompressing(BufReader::with_capacity(BUFFER_BYTES, io::stdin()))?;
-        return Ok(FileInput { name: "-".to_owned(), sha256: None, bytes: None, reader });
+        let (counted, bytes_read) = Counted::new(io::stdin());
+        let reader = decompressing(BufReader::with_capacity(BUFFER_BYTES, counted))?;
+        return Ok(FileInput { name: "-".to_owned(), sha256: None, bytes: None, bytes_read, reader });
     }
     let sha256 = if hash { Some(hash_file(path)?) } else { None };
     let file = File::open(path)?;
     let bytes = file.metadata()?.len();
-    let reader = decompressing(BufReader::with_capacity(BUFFER_BYTES, file))?;
-    Ok(FileInput { name: path.to_string_lossy().into_owned(), sha256, bytes: Some(bytes), reader })
+    let (counted, bytes_read) = Counted::new(file);
+    let reader = decompressing(BufReader::with_capacity(BUFFER_BYTES, counted))?;
+    Ok(FileInput { name: path.to_string_lossy().into_owned(), sha256, bytes: Some(bytes), bytes_read, reader })
+}
+
+/// Counts what is read through it.
+struct Counted<R> {
+    inner: R,
+    bytes: Arc<AtomicU64>,
+}
+
+impl<R> Counted<R> {
+    fn new(inner: R) -> (Self, Arc<AtomicU64>) {
+        let bytes = Arc::default();
+        (Self { inner, bytes: Arc::clone(&bytes) }, bytes)
+    }
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.bytes.fetch_add(read as u64, Relaxed);
+        Ok(read)
+    }
 }
 
 fn decompressing<R: Read + Send + 'static>(mut reader: BufReader<R>) -> io::Result<Box<dyn BufRead + Send>> {

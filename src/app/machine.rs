@@ -1,5 +1,6 @@
 //! Who this process is, whether another one still lives, and the clock and randomness lent to the flows.
 
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
@@ -9,9 +10,11 @@ use crate::store::flush::{Here, Liveness, Owner};
 
 /// The clock and randomness for the flows.
 pub fn surroundings() -> Surroundings {
-    let generator = Mutex::new(ulid::Generator::new());
-    let ulid = move || {
-        let mut generator = generator.lock().unwrap_or_else(PoisonError::into_inner);
+    // One for the process: only so is each identifier later than all before it.
+    static GENERATOR: Mutex<Option<ulid::Generator>> = Mutex::new(None);
+    let ulid = || {
+        let mut generator = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
+        let generator = generator.get_or_insert_with(ulid::Generator::new);
         // More than 2^80 in a millisecond would be needed to fail.
         generator.generate().expect("a millisecond has room for one more identifier")
     };
@@ -33,7 +36,7 @@ pub fn owner(instance: &str) -> Owner {
         boot_id: read_line("/proc/sys/kernel/random/boot_id"),
         pid_namespace: link("/proc/self/ns/pid"),
         pid,
-        pid_started: process_start(pid).unwrap_or_default(),
+        pid_started: process_start(pid).ok().flatten().unwrap_or_default(),
         epoch: 0,
     }
 }
@@ -45,7 +48,8 @@ pub fn liveness(owner: &Owner) -> Liveness {
     if boot_id.is_empty() || pid_namespace.is_empty() {
         return Liveness::Unknown;
     }
-    Liveness::of(owner, Here { boot_id: &boot_id, pid_namespace: &pid_namespace }, process_start)
+    let Ok(started) = process_start(owner.pid) else { return Liveness::Unknown };
+    Liveness::of(owner, Here { boot_id: &boot_id, pid_namespace: &pid_namespace }, |_| started)
 }
 
 pub(super) fn host_name() -> String {
@@ -63,16 +67,25 @@ fn link(path: &str) -> String {
 
 /// Start time of a process in clock ticks since boot: field 22 of `/proc/<pid>/stat` (proc(5)); `None` when it is gone or
 /// only waits for its parent to notice.
-fn process_start(pid: u32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+///
+/// # Errors
+/// When that cannot be seen, which says nothing about the process.
+fn process_start(pid: u32) -> io::Result<Option<u64>> {
+    const NO_SUCH_PROCESS: i32 = 3; // ESRCH, which reading gives when it ends meanwhile
+    let stat = match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
+        Ok(stat) => stat,
+        Err(error) if error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(NO_SUCH_PROCESS) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
     // The name in parentheses may hold spaces and parentheses; what follows the last one is regular.
-    let (_, fields) = stat.rsplit_once(") ")?;
-    let mut fields = fields.split(' ');
-    let state = fields.next()?;
-    if state == "Z" || state == "X" {
-        return None;
+    let mut fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields).split(' ');
+    match fields.next() {
+        Some("Z" | "X") => Ok(None),
+        Some(_) => Ok(fields.nth(18).and_then(|ticks| ticks.parse().ok())),
+        None => Err(io::ErrorKind::InvalidData.into()),
     }
-    fields.nth(18)?.parse().ok()
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ use anyhow::Context;
 use crate::config::{self, Config, Loaded};
 use crate::ingest::Plan;
 use crate::metrics::Metrics;
-use crate::store::{Report, Store};
+use crate::store::{Kind, Op, Report, Store};
 
 /// Reads and checks a configuration file.
 ///
@@ -58,7 +58,12 @@ pub fn compile(config: &Config, pipeline: &config::Pipeline) -> anyhow::Result<P
 pub fn open_store(config: &Config, metrics: &Arc<Metrics>) -> anyhow::Result<Store> {
     let metrics = Arc::clone(metrics);
     let observer = Arc::new(move |report| match report {
-        Report::Failed { op, kind } => metrics.store_failed(op.as_str(), kind.as_str()),
+        Report::Failed { op, kind } => {
+            metrics.store_failed(op.as_str(), kind.as_str());
+            if op == Op::Create && kind != Kind::Exists {
+                metrics.set_store_up(false);
+            }
+        }
         Report::Retried { op } => metrics.store_retried(op.as_str()),
         Report::Created => metrics.set_store_up(true),
     });

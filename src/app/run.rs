@@ -42,7 +42,12 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             unacked_age_max: config.run.unacked_age_max,
         };
         let halted = stop.halt.clone();
-        http.spawn(async move { http::serve(listener, shown, async move { halted.cancelled().await }).await });
+        http.spawn(async move {
+            let served = http::serve(listener, shown, async move { halted.cancelled().await }).await;
+            if let Err(error) = served {
+                error!(%error, "metrics and health are no longer served");
+            }
+        });
     }
     info!(version = VERSION, instance = %config.instance, pipelines = config.pipelines.len(), "running");
     let drain_timeout = config.run.drain_timeout;
@@ -60,7 +65,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     }
     let ended = supervise(&mut pipelines, &stop, drain_timeout).await;
     stop.halt.cancel();
-    while http.join_next().await.is_some() {}
+    // A client that reads slowly, or not at all, does not hold the end up.
+    if tokio::time::timeout(HTTP_END_MAX, http.join_next()).await.is_err() {
+        http.shutdown().await;
+    }
     for pipeline in metrics.pipelines() {
         report_ledger(&pipeline);
     }
@@ -81,7 +89,14 @@ impl Start {
     async fn run(self, config: Config, stop: Stop) -> Result<(), ShardPanicked> {
         let Some(capabilities) = store_ready(&self.store, &self.metrics, &stop).await else { return Ok(()) };
         let parts = PipelineParts {
-            committer: Arc::new(committer(&config, &self.plan, self.store, self.metrics, capabilities)),
+            committer: Arc::new(committer(
+                &config,
+                &self.plan,
+                self.store,
+                self.metrics,
+                capabilities,
+                Some(config.run.flush_grace / 2),
+            )),
             plan: Arc::new(self.plan),
             surroundings: machine::surroundings(),
             metrics: self.pipeline_metrics,
@@ -101,6 +116,7 @@ pub(super) fn committer(
     store: Store,
     metrics: Arc<Metrics>,
     capabilities: Capabilities,
+    hold_max: Option<Duration>,
 ) -> Committer {
     Committer {
         log: FlushLog::new(store.clone(), capabilities, &config.instance),
@@ -111,9 +127,15 @@ pub(super) fn committer(
         owner: app::owner(&config.instance),
         put_concurrency: config.store.put_concurrency,
         backoff: STORE_BACKOFF,
-        hold_max: config.run.flush_grace / 2,
+        hold_max,
     }
 }
+
+/// How long requests under way may still be answered at the end.
+const HTTP_END_MAX: Duration = Duration::from_secs(1);
+
+/// From the end of the drain's time until what still goes on is dropped: long enough to give deliveries back.
+const HALT_MAX: Duration = Duration::from_secs(12);
 
 /// Bounds of the wait between attempts to write: short enough that a store that is back is noticed.
 const STORE_BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
@@ -139,6 +161,7 @@ async fn supervise(
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be listened to")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be listened to")?;
     let mut deadline = None;
+    let mut signals = 0;
     let mut result = Ok(());
     loop {
         tokio::select! {
@@ -149,27 +172,34 @@ async fn supervise(
                     error!("{panicked}");
                     result = Err(panicked.into());
                     stop.drain.cancel();
-                    deadline.get_or_insert(tokio::time::Instant::now() + drain_timeout);
                 }
                 Some(Err(ended)) if ended.is_cancelled() => {}
                 Some(Err(panicked)) => std::panic::resume_unwind(panicked.into_panic()),
             },
             signal = async { tokio::select! { _ = terminate.recv() => "SIGTERM", _ = interrupt.recv() => "SIGINT" } } => {
-                if stop.drain.is_cancelled() {
-                    warn!(signal, "second signal: ending at once; what is not durable goes back to the queue");
-                    stop.halt.cancel();
-                    // Requests under way may take their whole time-out: do not wait for them.
-                    pipelines.abort_all();
-                } else {
+                signals += 1;
+                if signals == 1 {
                     info!(signal, seconds_max = drain_timeout.as_secs(), "draining");
                     stop.drain.cancel();
-                    deadline = Some(tokio::time::Instant::now() + drain_timeout);
+                } else {
+                    warn!(signal, "second signal: ending at once; what is not durable goes back to the queue");
+                    stop.halt.cancel();
+                    pipelines.abort_all();
                 }
             },
+            // By a signal, or by a shard that failed.
+            () = stop.drain.cancelled(), if deadline.is_none() => {
+                deadline = Some(tokio::time::Instant::now() + drain_timeout);
+            }
             () = passed(deadline) => {
-                deadline = None;
-                warn!("the drain took too long: what is not durable goes back to the queue");
-                stop.halt.cancel();
+                if stop.halt.is_cancelled() {
+                    warn!("what still goes on is dropped; the broker takes back what is not acked");
+                    pipelines.abort_all();
+                } else {
+                    warn!("the drain took too long: what is not durable goes back to the queue");
+                    stop.halt.cancel();
+                }
+                deadline = Some(tokio::time::Instant::now() + HALT_MAX);
             },
         }
     }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
@@ -25,7 +26,8 @@ pub struct TakeOptions {
 pub trait TakeWatcher: Sync {
     /// A file begins; `bytes` are those on disk, if known.
     fn begins(&self, name: &str, bytes: Option<u64>);
-    fn advances(&self, progress: FileProgress);
+    /// `bytes_read` counts those on disk.
+    fn advances(&self, progress: FileProgress, bytes_read: u64);
     fn ends(&self, name: &str, report: FileReport);
 }
 
@@ -48,7 +50,7 @@ pub async fn take(config: Config, options: TakeOptions, watcher: &dyn TakeWatche
         return Ok(TakeTotals { stopped: true, ..TakeTotals::default() });
     };
     let parts = FileParts {
-        committer: Arc::new(committer(&config, &plan, store, metrics, capabilities)),
+        committer: Arc::new(committer(&config, &plan, store, metrics, capabilities, None)),
         plan,
         surroundings: machine::surroundings(),
         metrics: Arc::clone(&pipeline_metrics),
@@ -66,7 +68,13 @@ pub async fn take(config: Config, options: TakeOptions, watcher: &dyn TakeWatche
         watcher.begins(&input.name, input.bytes);
         let name = input.name.clone();
         let source = FileSource { name: input.name, sha256: input.sha256, reader: input.reader };
-        let report = ingest_file(&parts, source, &stop, &|progress| watcher.advances(progress)).await?;
+        let bytes_read = input.bytes_read;
+        let advances = |progress| watcher.advances(progress, bytes_read.load(Relaxed));
+        let taken = ingest_file(&parts, source, &stop, &advances).await;
+        if taken.is_err() {
+            report_ledger(&pipeline_metrics);
+        }
+        let report = taken?;
         watcher.ends(&name, report);
         totals.stopped |= report.stopped;
         if report.stopped {

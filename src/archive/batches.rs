@@ -7,7 +7,6 @@ use arrow_array::{BooleanArray, RecordBatch};
 
 use super::layout::Layout;
 use super::rows::{Row, Rows};
-use crate::event::HeaderValue;
 use crate::rejection::{Code, Issue, Rejection};
 
 /// Bytes of events one batch takes. Columns count their bytes in 32 bits, and an event's text may grow sixfold as JSON (a
@@ -143,26 +142,7 @@ impl Open {
 
 /// Bytes of memory a row costs, near enough to bound by.
 fn size(row: &Row<'_>) -> usize {
-    let message = row.message;
-    let headers = message.properties.headers.as_deref().map_or(0, table_size);
-    FIXED + message.body.len() + message.exchange.len() + message.routing_key.len() + row.queue.len() + headers
-}
-
-/// Bytes of what has a fixed size, an allowance.
-const FIXED: usize = 64;
-
-fn table_size(members: &[(String, HeaderValue)]) -> usize {
-    members.iter().map(|(name, value)| name.len() + header_size(value)).sum()
-}
-
-fn header_size(value: &HeaderValue) -> usize {
-    FIXED
-        + match value {
-            HeaderValue::Text(bytes) | HeaderValue::Bytes(bytes) => bytes.len(),
-            HeaderValue::Array(values) => values.iter().map(header_size).sum(),
-            HeaderValue::Table(members) => table_size(members),
-            _ => 0,
-        }
+    row.message.size() + row.queue.len()
 }
 
 impl SealedBatch {

@@ -341,6 +341,15 @@ impl Intake for MemoryIntake {
         }
     }
 
+    async fn lost(&mut self) -> Ended {
+        loop {
+            if let Some(ended) = &lock(&self.handle.queue).channel(self.handle.id).ended {
+                return ended.clone();
+            }
+            self.arrived.notified().await;
+        }
+    }
+
     async fn cancel(&mut self) -> Result<Vec<Delivery>, Ended> {
         lock(&self.handle.queue).channel(self.handle.id).consuming = false;
         match self.poll(usize::MAX) {

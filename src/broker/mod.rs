@@ -61,6 +61,12 @@ pub trait Intake: Send {
     /// [`Ended`]: there will be no further delivery; every further call says the same.
     async fn next(&mut self, max: usize) -> Result<Vec<Delivery>, Ended>;
 
+    /// Waits until the channel is gone, for a caller that takes nothing meanwhile: what it holds belongs to the queue
+    /// again. A cancelled consumer is no end: its channel stands, and [`Intake::next`] tells of it.
+    ///
+    /// Cancel-safe; what arrives meanwhile is kept for [`Intake::next`].
+    async fn lost(&mut self) -> Ended;
+
     /// Stops the flow, and hands out what the broker had sent before it stopped: at most the prefetch window.
     ///
     /// The channel stays, for the settler: what was handed out can still be acked or given back. Afterwards

@@ -3,6 +3,7 @@
 //! One connection, one channel and one consumer for each subscription, without the client library's recovery: it would
 //! cross a reconnect silently, and an old tag would then ack a message that nobody holds.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -58,7 +59,13 @@ impl Broker for Rabbit {
             close_timeout: self.brokers.connect_timeout,
             handed_out: AtomicU64::new(0),
         });
-        let intake = RabbitIntake { shared: Arc::clone(&shared), consumer, clock: self.clock, ended: None };
+        let intake = RabbitIntake {
+            shared: Arc::clone(&shared),
+            consumer,
+            clock: self.clock,
+            kept: VecDeque::new(),
+            ended: None,
+        };
         let settler = RabbitSettler { shared, acked: 0 };
         Ok((Box::new(intake), Box::new(settler)))
     }
@@ -134,6 +141,8 @@ struct RabbitIntake {
     shared: Arc<Shared>,
     consumer: Consumer,
     clock: Clock,
+    /// What came while nobody took anything; at most the prefetch window, which lapin would hold otherwise.
+    kept: VecDeque<message::Delivery>,
     /// Once set, every call answers it.
     ended: Option<Ended>,
 }
@@ -142,6 +151,11 @@ impl RabbitIntake {
     /// Takes what is buffered, until `batch` holds `max` or nothing more is there. Never waits: a call that is dropped
     /// has lost nothing.
     fn fill(&mut self, batch: &mut Vec<message::Delivery>, max: usize) {
+        while batch.len() < max
+            && let Some(delivery) = self.kept.pop_front()
+        {
+            batch.push(delivery);
+        }
         while batch.len() < max && self.ended.is_none() {
             match self.consumer.next().now_or_never() {
                 None => break,
@@ -180,7 +194,8 @@ impl RabbitIntake {
 impl Intake for RabbitIntake {
     async fn next(&mut self, max: usize) -> Result<Vec<Delivery>, Ended> {
         let mut batch = Vec::new();
-        if self.ended.is_none() {
+        self.fill(&mut batch, max);
+        if batch.is_empty() && self.ended.is_none() {
             match self.consumer.next().await {
                 Some(Ok(delivery)) => batch.push(delivery),
                 end => self.ended = Some(self.end(end)),
@@ -191,6 +206,20 @@ impl Intake for RabbitIntake {
         match &self.ended {
             Some(ended) if batch.is_empty() || !matches!(ended, Ended::Cancelled { .. }) => Err(ended.clone()),
             _ => self.hand_out(batch),
+        }
+    }
+
+    async fn lost(&mut self) -> Ended {
+        while self.ended.is_none() {
+            match self.consumer.next().await {
+                Some(Ok(delivery)) => self.kept.push_back(delivery),
+                end => self.ended = Some(self.end(end)),
+            }
+        }
+        match &self.ended {
+            Some(ended) if !matches!(ended, Ended::Cancelled { .. }) => ended.clone(),
+            // The stream says no more; a later end of the channel shows when something is settled.
+            _ => std::future::pending().await,
         }
     }
 

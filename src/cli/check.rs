@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{ConfigArgs, Failure, block_on};
+use super::{ConfigArgs, Failure, block_on, print};
 use crate::app;
 use crate::config::Severity;
 
@@ -25,13 +25,13 @@ pub fn run(args: &CheckArgs) -> Result<(), Failure> {
     }
     findings.sort_by_key(|finding| finding.line);
     for finding in &findings {
-        println!("{finding}");
+        print(&format!("{finding}\n"));
     }
     if findings.iter().any(|finding| finding.severity == Severity::Error) {
         return Err(Failure::Findings);
     }
     let pipelines = loaded.config.pipelines.len();
     let checked = if args.connect { "configuration, schemas, broker and store" } else { "configuration and schemas" };
-    println!("{}: {pipelines} pipeline(s), {checked} are fine", args.config.config.display());
+    print(&format!("{}: {pipelines} pipeline(s), {checked} are fine\n", args.config.config.display()));
     Ok(())
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use clap::{Args, Parser, Subcommand};
 
 use crate::app;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Severity};
 use crate::metrics::Metrics;
 
 /// Carries events from RabbitMQ into partitioned Parquet, and keeps every event that fails, with the reason.
@@ -104,13 +104,16 @@ impl From<anyhow::Error> for Failure {
 fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Run(args) => {
-            let config = load(&args.config)?;
+            let config = load_compiling(&args.config)?;
             app::start_logs(&config.log)?;
             block_on(app::run(config))
         }
         Command::Check(args) => check::run(&args),
         Command::Ingest(args) => {
-            let config = load(&args.config.config)?;
+            let config = load_compiling(&args.config.config)?;
+            if config.pipeline(&args.pipeline).is_none() {
+                return Err(Failure::Configuration(take::no_pipeline(&config, &args.pipeline)));
+            }
             app::start_logs(&config.log)?;
             block_on(take::run(config, args))
         }
@@ -155,6 +158,21 @@ fn load(path: &Path) -> Result<Config, Failure> {
     Ok(loaded.config)
 }
 
+/// Reads the configuration and compiles its schemas, for commands that run pipelines.
+fn load_compiling(path: &Path) -> Result<Config, Failure> {
+    let loaded = app::read_config(path).map_err(|error| Failure::Configuration(format!("{error:#}")))?;
+    let mut findings = loaded.warnings.clone();
+    findings.extend(app::check_schemas(&loaded));
+    let text = findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    if findings.iter().any(|finding| finding.severity == Severity::Error) {
+        return Err(Failure::Configuration(text));
+    }
+    if !text.is_empty() {
+        eprintln!("{text}");
+    }
+    Ok(loaded.config)
+}
+
 fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(anyhow::Error::from)?;
     let done = runtime.block_on(work);
@@ -164,6 +182,6 @@ fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> Result<T, Failu
 }
 
 /// Writes to standard output; a reader that went away ends it quietly.
-fn print(text: &str) {
+pub(crate) fn print(text: &str) {
     let _closed_pipe = std::io::stdout().lock().write_all(text.as_bytes());
 }

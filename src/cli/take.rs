@@ -16,7 +16,7 @@ pub struct IngestArgs {
     pub config: super::ConfigArgs,
     /// The pipeline whose schema, archive and dead letters are used
     #[arg(long, value_name = "NAME")]
-    pipeline: String,
+    pub pipeline: String,
     /// Longest line taken; a longer one ends the run
     #[arg(long, value_name = "SIZE", default_value = "128MiB", value_parser = parse_size)]
     line_max: usize,
@@ -35,11 +35,20 @@ pub async fn run(config: Config, args: IngestArgs) -> anyhow::Result<()> {
     let watcher = Terminal { bar: progress_bar() };
     let totals = app::take(config, options, &watcher).await?;
     watcher.bar.finish_and_clear();
-    println!("received {} = archived {} + dead-lettered {}", totals.received, totals.archived, totals.dead_lettered);
+    super::print(&format!(
+        "received {} = archived {} + dead-lettered {}\n",
+        totals.received, totals.archived, totals.dead_lettered
+    ));
     if totals.stopped {
         anyhow::bail!("stopped before the end: the same command goes on from there");
     }
     Ok(())
+}
+
+/// What to say of a pipeline that is not there.
+pub fn no_pipeline(config: &Config, name: &str) -> String {
+    let names: Vec<_> = config.pipelines.iter().map(|pipeline| pipeline.name.as_str()).collect();
+    format!("{}: no pipeline is called {name:?}: there is {}", config.file.display(), names.join(", "))
 }
 
 struct Terminal {
@@ -50,19 +59,24 @@ fn progress_bar() -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{prefix} {human_pos} lines durable, {per_sec}, {elapsed}")
-        .expect("the template is a constant");
+    let template = "{prefix} {wide_bar} {binary_bytes} of {binary_total_bytes}, {msg}, {elapsed}";
+    let style = ProgressStyle::with_template(template).expect("the template is a constant");
     ProgressBar::no_length().with_style(style)
 }
 
 impl TakeWatcher for Terminal {
-    fn begins(&self, name: &str, _bytes: Option<u64>) {
+    fn begins(&self, name: &str, bytes: Option<u64>) {
         self.bar.reset();
         self.bar.set_prefix(name.to_owned());
+        match bytes {
+            Some(bytes) => self.bar.set_length(bytes),
+            None => self.bar.unset_length(),
+        }
     }
 
-    fn advances(&self, progress: FileProgress) {
-        self.bar.set_position(progress.lines);
+    fn advances(&self, progress: FileProgress, bytes_read: u64) {
+        self.bar.set_position(bytes_read);
+        self.bar.set_message(format!("{} lines durable", progress.lines));
     }
 
     fn ends(&self, name: &str, report: FileReport) {
@@ -70,6 +84,6 @@ impl TakeWatcher for Terminal {
             0 => String::new(),
             lines => format!(", {lines} lines were durable already"),
         };
-        self.bar.suspend(|| println!("{name}: {} lines taken{skipped}", report.lines_taken));
+        self.bar.suspend(|| super::print(&format!("{name}: {} lines taken{skipped}\n", report.lines_taken)));
     }
 }

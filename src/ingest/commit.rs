@@ -56,9 +56,17 @@ pub struct Committer {
     /// Bounds of the wait between attempts while the store is in trouble.
     pub backoff: (Duration, Duration),
     /// How long a flush is held while the store is in trouble; then its deliveries go back, once. Well below the grace
-    /// after which other processes take it for abandoned, and below the broker's consumer timeout.
-    pub hold_max: Duration,
+    /// after which other processes take it for abandoned, and below the broker's consumer timeout. `None`: for as long
+    /// as it takes, where nothing can go back.
+    pub hold_max: Option<Duration>,
 }
+
+/// How long a request under way may go on once its flush is given up, before the flush is aborted beside it: its object
+/// could come to exist after it was deleted, and then stays until a later resolve.
+const LAST_REQUEST_MAX: Duration = Duration::from_secs(3);
+
+/// How long the abort of a flush may take before it is left to a later resolve.
+const ABORT_MAX: Duration = Duration::from_secs(5);
 
 /// A flush under way: how far it has come, so that a retry repeats nothing.
 struct Flush<'a> {
@@ -79,31 +87,46 @@ impl Committer {
         let mut backoff = self.surroundings.backoff(self.backoff);
         let mut flush =
             Flush { of, sealed, intent: None, begun: false, written: vec![false; sealed.objects.len()], outcome: None };
-        let held_since = tokio::time::Instant::now();
+        let give_up = async {
+            match self.hold_max {
+                Some(hold_max) => tokio::time::sleep(hold_max).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::pin!(give_up);
         loop {
-            if over.is_cancelled() {
-                return self.abandon(&flush).await;
-            }
-            if held_since.elapsed() > self.hold_max {
-                warn!(pipeline = %self.pipeline, deliveries = sealed.receipt.deliveries(), held = ?self.hold_max, "the store is away for too long: the deliveries go back to the queue until it takes writes");
-                return self.abandon(&flush).await;
-            }
-            match self.attempt(&mut flush, over).await {
+            let attempted = tokio::select! {
+                attempted = self.attempt(&mut flush, over) => attempted,
+                () = given_up(over, LAST_REQUEST_MAX) => return self.abandon(&flush).await,
+                () = &mut give_up => {
+                    self.report_given_up(sealed);
+                    return self.abandon(&flush).await;
+                }
+            };
+            let failure = match attempted {
                 Ok(fate) => {
                     self.metrics.set_store_up(true);
                     return fate;
                 }
-                Err(failure) => {
-                    self.metrics.set_store_up(false);
-                    let wait = backoff.next_wait();
-                    self.report(sealed, &failure, wait);
-                    tokio::select! {
-                        () = over.cancelled() => {}
-                        () = tokio::time::sleep(wait) => {}
-                    }
+                Err(failure) => failure,
+            };
+            self.metrics.set_store_up(false);
+            let wait = backoff.next_wait();
+            self.report(sealed, &failure, wait);
+            tokio::select! {
+                () = given_up(over, Duration::ZERO) => return self.abandon(&flush).await,
+                () = &mut give_up => {
+                    self.report_given_up(sealed);
+                    return self.abandon(&flush).await;
                 }
+                () = tokio::time::sleep(wait) => {}
             }
         }
+    }
+
+    fn report_given_up(&self, sealed: &Sealed) {
+        let deliveries = sealed.receipt.deliveries();
+        warn!(pipeline = %self.pipeline, deliveries, held_max = ?self.hold_max, "the store is away for too long: the deliveries go back to the queue until it takes writes");
     }
 
     /// Waits until the store takes writes, which a canary object shows: no delivery is taken that could not be written.
@@ -126,7 +149,10 @@ impl Committer {
     /// # Errors
     /// The store's; try again later.
     pub async fn abort(&self, flush: &Unresolved) -> Result<(), FlushError> {
-        self.abort_flush(&flush.name, &flush.intent).await.map(drop)
+        if self.abort_flush(&flush.name, &flush.intent).await? == Decision::AlreadyCommitted {
+            warn!(pipeline = %self.pipeline, flush = %flush.intent.flush, "a flush turns out to be durable though its deliveries went back: they come once more");
+        }
+        Ok(())
     }
 
     async fn abort_flush(&self, name: &FlushName, intent: &Intent) -> Result<Decision, FlushError> {
@@ -195,20 +221,29 @@ impl Committer {
         Ok(())
     }
 
+    /// Sees to it that nothing of a flush counts, unless it is committed already.
     async fn abandon(&self, flush: &Flush<'_>) -> Fate {
         let Some(intent) = &flush.intent else { return Fate::Abandoned };
-        match self.abort_flush(&flush.of.name, intent).await {
+        let name = &flush.of.name;
+        if !flush.begun && name.begun_at().is_none() {
+            // The name of a file's flush may be another process's: only what surely is ours is aborted.
+            return Fate::Abandoned;
+        }
+        match tokio::time::timeout(ABORT_MAX, self.abort_flush(name, intent)).await {
             // An attempt to commit whose answer was lost had succeeded.
-            Ok(Decision::AlreadyCommitted) => Fate::Durable,
-            Ok(_) => {
-                debug!(pipeline = %self.pipeline, flush = %flush.sealed.flush, "flush aborted: its deliveries went back to the queue");
-                Fate::Abandoned
+            Ok(Ok(Decision::AlreadyCommitted)) => return Fate::Durable,
+            Ok(Ok(_)) => {
+                debug!(pipeline = %self.pipeline, flush = %intent.flush, "flush aborted: its deliveries went back to the queue");
+                return Fate::Abandoned;
             }
-            Err(error) => {
+            Ok(Err(error)) => {
                 warn!(pipeline = %self.pipeline, error = chain(&error), "flush left without outcome: it is aborted when the store answers");
-                Fate::Unresolved(Box::new(Unresolved { name: flush.of.name.clone(), intent: intent.clone() }))
+            }
+            Err(_) => {
+                warn!(pipeline = %self.pipeline, within = ?ABORT_MAX, "flush left without outcome, for the store does not answer: it is aborted when it does");
             }
         }
+        Fate::Unresolved(Box::new(Unresolved { name: name.clone(), intent: intent.clone() }))
     }
 
     fn intent(&self, of: &FlushOf, sealed: &Sealed) -> Intent {
@@ -239,6 +274,12 @@ impl Committer {
         };
         Outcome::committed(intent, committed, (self.surroundings.now)())
     }
+}
+
+/// Resolves `after` the deliveries went back to the queue.
+async fn given_up(over: &CancellationToken, after: Duration) {
+    over.cancelled().await;
+    tokio::time::sleep(after).await;
 }
 
 /// See [`Committer::await_store`].

@@ -6,7 +6,10 @@ use std::io::{self, BufRead};
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -14,15 +17,19 @@ use crate::dlq::record::AttemptSource;
 use crate::event::{Delivery, Message};
 use crate::ingest::commit::{Committer, Fate, FlushOf};
 use crate::ingest::pipeline::LookAt;
-use crate::ingest::shard::observe;
+use crate::ingest::shard::{due, join, observe};
 use crate::ingest::worker::{Origin, Sealed, Worker};
 use crate::ingest::{Plan, Stop, Surroundings};
 use crate::metrics::PipelineMetrics;
 use crate::receipt::RequeueCause;
-use crate::store::flush::{FileEnd, Flush, FlushError, FlushName, FlushState, Liveness, Source, Verdict};
+use crate::store::flush::{FileEnd, FlushError, FlushName, FlushState, Liveness, Resume, Source};
 
 const LINES_PER_BATCH: usize = 4096;
 const BYTES_PER_BATCH: usize = 4 * 1024 * 1024;
+/// Batches that may wait for the worker.
+const BATCHES_AHEAD: usize = 2;
+/// Room made for a line before its length is known.
+const LINE_BYTES_USUAL: usize = 512;
 
 /// What the file path runs on.
 pub struct FileParts {
@@ -74,7 +81,9 @@ pub enum FileError {
     Busy { file: String, owner: String },
     #[error("{file}: the store cannot say what of it is durable")]
     Store { file: String, source: FlushError },
-    #[error("{file}: a flush was aborted by another process: is a second ingest of the same file running?")]
+    #[error(
+        "{file}: a flush was aborted by another process, which took this one for dead; the same command goes on from there"
+    )]
     Aborted { file: String },
 }
 
@@ -88,87 +97,68 @@ pub async fn ingest_file(
     stop: &Stop,
     progress: &(dyn Fn(FileProgress) + Sync),
 ) -> Result<FileReport, FileError> {
-    let start = resume_point(parts, &source).await?;
-    if start.at.bytes > 0 {
-        info!(file = %source.name, bytes = start.at.bytes, lines = start.at.lines, "resuming after what is durable already");
+    let resume = resume_point(parts, &source).await?;
+    let start = FileProgress { bytes: resume.from.offset, lines: resume.from.line - 1 };
+    let report = FileReport { lines_skipped: start.lines, ..FileReport::default() };
+    if resume.from.complete {
+        return Ok(report);
+    }
+    if start.bytes > 0 {
+        info!(file = %source.name, bytes = start.bytes, lines = start.lines, "resuming after what is durable already");
     }
     let origin = Origin { shard: 0, source: AttemptSource::File, file: Some(source.name.clone()) };
     let worker = Worker::new(Arc::clone(&parts.plan), parts.surroundings.clone(), Arc::clone(&parts.metrics), origin);
-    let lines = Lines {
-        file: source.name.clone(),
-        reader: source.reader,
-        at: FileProgress::default(),
-        line_bytes_max: parts.line_bytes_max,
-    };
+    let over = CancellationToken::new();
+    // Also when this future is dropped: a flush that nobody waits for must not be committed.
+    let _over_when_dropped = over.clone().drop_guard();
     let mut run = FileRun {
         parts,
-        name: source.name,
+        name: source.name.clone(),
         sha256: source.sha256,
-        attempt: start.attempt,
-        durable: start.at,
-        sealed_through: start.at,
+        attempt: resume.attempt,
+        sealed_through: start,
         ends: VecDeque::new(),
         commit: None,
         progress,
-        over: CancellationToken::new(),
-        report: FileReport { lines_skipped: start.at.lines, ..FileReport::default() },
+        over,
+        report,
+    };
+    let lines = Lines {
+        file: source.name,
+        reader: source.reader,
+        at: FileProgress::default(),
+        skip: start,
+        line_bytes_max: parts.line_bytes_max,
+        now: parts.surroundings.now,
     };
     let taken = run.take_lines(lines, worker, stop).await;
     if taken.is_err() {
         run.over.cancel();
+        // What went wrong first is what is told.
         run.settle_commit().await.ok();
     }
     taken.map(|()| run.report)
 }
 
-/// Where to go on in a file.
-#[derive(Default)]
-struct Resume {
-    at: FileProgress,
-    /// Number of the next flush that begins there: earlier ones were aborted.
-    attempt: u16,
-}
-
 async fn resume_point(parts: &FileParts, source: &FileSource) -> Result<Resume, FileError> {
-    let Some(sha256) = &source.sha256 else { return Ok(Resume::default()) };
+    let Some(sha256) = &source.sha256 else { return Ok(Resume::of(&[])) };
     let in_store = |error| FileError::Store { file: source.name.clone(), source: error };
     let (log, pipeline) = (&parts.committer.log, &parts.plan.config.name);
     let now = (parts.surroundings.now)();
     log.resolve(pipeline, now, parts.flush_grace, parts.liveness.as_ref()).await.map_err(in_store)?;
     let flushes = log.of_file(pipeline, sha256).await.map_err(in_store)?;
-    for flush in &flushes {
-        if let FlushState::Open(intent) = &flush.state {
-            let owner = &intent.owner;
-            let state = match (parts.liveness)(owner) {
-                Liveness::Alive => "and it is alive".to_owned(),
-                _ => format!(
-                    "and whether it lives cannot be seen from here; after {:?} it counts as dead",
-                    parts.flush_grace
-                ),
-            };
-            let owner = format!("process {} of instance {} on {}, {state}", owner.pid, owner.instance, owner.host);
-            return Err(FileError::Busy { file: source.name.clone(), owner });
-        }
-    }
-    Ok(resume_after(&flushes))
-}
-
-/// What is durable of a file: its committed flushes follow on one another.
-fn resume_after(flushes: &[Flush]) -> Resume {
-    let mut resume = Resume::default();
-    for flush in flushes {
-        let FlushState::Decided(outcome) = &flush.state else { continue };
-        match (&outcome.verdict, &outcome.source) {
-            (Verdict::Committed(committed), Source::File { .. }) => {
-                if let Some(end) = committed.end.filter(|end| end.offset > resume.at.bytes) {
-                    resume = Resume { at: FileProgress { bytes: end.offset, lines: end.line - 1 }, attempt: 0 };
-                }
-            }
-            (Verdict::Aborted { .. }, Source::File { start, .. }) if *start == resume.at.bytes => resume.attempt += 1,
-            _ => {}
-        }
-    }
-    resume
+    // A flush of this file that is open is another process's, wherever it begins.
+    let open = flushes.iter().find_map(|flush| match &flush.state {
+        FlushState::Open(intent) => Some(&intent.owner),
+        FlushState::Decided(_) => None,
+    });
+    let Some(owner) = open else { return Ok(Resume::of(&flushes)) };
+    let state = match (parts.liveness)(owner) {
+        Liveness::Alive => "which is alive".to_owned(),
+        _ => format!("which cannot be seen from here, and counts as dead after {:?}", parts.flush_grace),
+    };
+    let owner = format!("process {} of instance {} on {}, {state}", owner.pid, owner.instance, owner.host);
+    Err(FileError::Busy { file: source.name.clone(), owner })
 }
 
 struct FileRun<'a> {
@@ -176,7 +166,6 @@ struct FileRun<'a> {
     name: String,
     sha256: Option<String>,
     attempt: u16,
-    durable: FileProgress,
     /// Where the next flush starts.
     sealed_through: FileProgress,
     /// For each line handed to the worker and not yet sealed: its number and the offset after it.
@@ -188,60 +177,60 @@ struct FileRun<'a> {
 }
 
 impl FileRun<'_> {
-    async fn take_lines(&mut self, mut lines: Lines, mut worker: Worker, stop: &Stop) -> Result<(), FileError> {
-        let skip = self.durable;
+    async fn take_lines(&mut self, lines: Lines, mut worker: Worker, stop: &Stop) -> Result<(), FileError> {
+        let (batches_tx, mut batches) = mpsc::channel(BATCHES_AHEAD);
+        // Not awaited at the end: a read of standard input may wait for ever, and nothing read there is taken any more.
+        tokio::task::spawn_blocking(move || lines.read_all(&batches_tx));
+        let mut flush_at = None;
         let mut failure = None;
         loop {
-            if stop.drain.is_cancelled() {
-                self.report.stopped = true;
-                break;
-            }
-            let (parts, read) = (self.parts, Box::new(lines));
-            let now = (parts.surroundings.now)();
-            let (returned, batch) = blocking(move || read.next_batch(skip, now)).await;
-            lines = *returned;
-            let batch = match batch {
-                Ok(batch) => batch,
-                Err(error) => {
-                    // What was read before it is good: make it durable, then say what is wrong.
-                    failure = Some(error);
+            let step = tokio::select! {
+                biased;
+                () = stop.drain.cancelled() => {
+                    self.report.stopped = true;
                     break;
                 }
+                () = due(flush_at) => None,
+                batch = batches.recv() => match batch {
+                    Some(batch) => Some(batch),
+                    None => break,
+                },
             };
-            let at_end = batch.at_end;
-            if let Some(last) = batch.deliveries.last() {
-                let receipt = self.parts.metrics.ledger.receive(batch.deliveries.len() as u64, last.tag);
-                self.ends.extend(batch.ends);
-                let sealed;
-                (worker, sealed) = blocking(move || {
-                    let sealed = worker.take(batch.deliveries, receipt);
-                    (worker, sealed)
-                })
-                .await;
-                for sealed in sealed {
-                    self.write(sealed).await?;
+            let mut sealed = Vec::new();
+            match step {
+                None => {
+                    (worker, sealed) = lend(worker, |worker| worker.seal().into_iter().collect()).await;
+                }
+                Some(batch) => {
+                    failure = batch.failure;
+                    self.ends.extend(batch.ends);
+                    if let Some(last) = batch.deliveries.last() {
+                        let receipt = self.parts.metrics.ledger.receive(batch.deliveries.len() as u64, last.tag);
+                        (worker, sealed) = lend(worker, |worker| worker.take(batch.deliveries, receipt)).await;
+                    }
                 }
             }
-            if at_end {
-                break;
+            for sealed in sealed {
+                self.write(sealed, false).await?;
             }
+            flush_at = match worker.held() {
+                0 => None,
+                _ => flush_at.or_else(|| Some(Instant::now() + self.parts.plan.config.flush.age)),
+            };
         }
-        let sealed;
-        (worker, sealed) = blocking(move || {
-            let sealed = worker.seal();
-            (worker, sealed)
-        })
-        .await;
-        worker.abandon(RequeueCause::Dropped);
-        if let Some(sealed) = sealed {
-            self.write(sealed).await?;
+        let complete = !self.report.stopped && failure.is_none();
+        let (worker, sealed) = lend(worker, |worker| worker.seal().into_iter().collect()).await;
+        drop(worker);
+        for sealed in sealed {
+            self.write(sealed, complete).await?;
         }
         self.settle_commit().await?;
+        // What was read before the failure is durable; now say what is wrong.
         failure.map_or(Ok(()), Err)
     }
 
-    /// Starts writing `sealed` once the flush before it is durable.
-    async fn write(&mut self, sealed: Sealed) -> Result<(), FileError> {
+    /// Starts writing `sealed` once the flush before it is durable; `complete` when no line comes after it.
+    async fn write(&mut self, sealed: Sealed, complete: bool) -> Result<(), FileError> {
         self.settle_commit().await?;
         let through_line = sealed.receipt.through();
         let start = self.sealed_through;
@@ -259,7 +248,7 @@ impl FileRun<'_> {
                     start: start.bytes,
                     start_line: start.lines + 1,
                 },
-                end: Some(FileEnd { offset: end.bytes, line: end.lines + 1, complete: false }),
+                end: Some(FileEnd { offset: end.bytes, line: end.lines + 1, complete }),
             },
             // Nothing tells one standard input from another: it is never resumed.
             None => FlushOf {
@@ -269,7 +258,7 @@ impl FileRun<'_> {
             },
         };
         // Only at the place where an earlier run stopped can there be earlier attempts.
-        self.attempt = 0;
+        self.attempt = 1;
         self.sealed_through = end;
         let (committer, over) = (Arc::clone(&self.parts.committer), self.over.clone());
         self.commit = Some(tokio::spawn(async move {
@@ -281,10 +270,7 @@ impl FileRun<'_> {
 
     async fn settle_commit(&mut self) -> Result<(), FileError> {
         let Some(task) = self.commit.take() else { return Ok(()) };
-        let (of, sealed, end, fate) = match task.await {
-            Ok(done) => done,
-            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-        };
+        let (of, sealed, end, fate) = join(task).await;
         if fate != Fate::Durable {
             sealed.receipt.requeue(RequeueCause::StoreUnavailable);
             return Err(FileError::Aborted { file: self.name.clone() });
@@ -293,18 +279,21 @@ impl FileRun<'_> {
         self.report.lines_taken += sealed.receipt.deliveries();
         sealed.receipt.settle(&sealed.tally);
         self.parts.committer.close(&[of.name]).await;
-        self.durable = end;
-        (self.progress)(self.durable);
+        (self.progress)(end);
         Ok(())
     }
 }
 
-/// Runs blocking work with owned data in and out.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-    }
+/// Lends the worker to a blocking thread.
+async fn lend(
+    mut worker: Worker,
+    work: impl FnOnce(&mut Worker) -> Vec<Sealed> + Send + 'static,
+) -> (Worker, Vec<Sealed>) {
+    let lent = tokio::task::spawn_blocking(move || {
+        let sealed = work(&mut worker);
+        (worker, sealed)
+    });
+    join(lent).await
 }
 
 /// Lines of a reader, with their numbers and offsets.
@@ -312,51 +301,58 @@ struct Lines {
     file: String,
     reader: Box<dyn BufRead + Send>,
     at: FileProgress,
+    /// What is durable already and passed over.
+    skip: FileProgress,
     line_bytes_max: usize,
+    now: fn() -> DateTime<Utc>,
 }
 
 #[derive(Default)]
 struct LineBatch {
     deliveries: Vec<Delivery>,
     ends: Vec<(u64, u64)>,
-    at_end: bool,
+    bytes: usize,
+    /// Why no line comes after these.
+    failure: Option<FileError>,
 }
 
 impl Lines {
-    /// The next lines that are not blank and lie after `skip`.
-    fn next_batch(
-        mut self: Box<Self>,
-        skip: FileProgress,
-        now: chrono::DateTime<chrono::Utc>,
-    ) -> (Box<Self>, Result<LineBatch, FileError>) {
+    /// Sends every line that is not blank and not durable yet: at once while somebody waits for lines, so that a slow pipe
+    /// is not held up, and in large batches while nobody does.
+    fn read_all(mut self, batches: &mpsc::Sender<LineBatch>) {
         let mut batch = LineBatch::default();
-        let mut bytes = 0;
-        while batch.deliveries.len() < LINES_PER_BATCH && bytes < BYTES_PER_BATCH {
+        loop {
             let body = match self.next_line() {
                 Ok(Some(body)) => body,
-                Ok(None) => {
-                    batch.at_end = true;
+                Ok(None) => break,
+                Err(failure) => {
+                    batch.failure = Some(failure);
                     break;
                 }
-                Err(error) => return (self, Err(error)),
             };
-            if self.at.bytes <= skip.bytes || body.trim_ascii().is_empty() {
+            if self.at.bytes <= self.skip.bytes || body.trim_ascii().is_empty() {
                 continue;
             }
-            bytes += body.len();
+            batch.bytes += body.len();
             batch.ends.push((self.at.lines, self.at.bytes));
-            batch.deliveries.push(Delivery {
-                tag: self.at.lines,
-                received_at: now,
-                message: Message { body, ..Message::default() },
-            });
+            let message = Message { body, ..Message::default() };
+            batch.deliveries.push(Delivery { tag: self.at.lines, received_at: (self.now)(), message });
+            let full = batch.deliveries.len() >= LINES_PER_BATCH || batch.bytes >= BYTES_PER_BATCH;
+            if full {
+                if batches.blocking_send(std::mem::take(&mut batch)).is_err() {
+                    return;
+                }
+            } else if let Ok(free) = batches.try_reserve() {
+                free.send(std::mem::take(&mut batch));
+            }
         }
-        (self, Ok(batch))
+        // Nobody listens any more when the run was stopped: then these lines are read again by the next.
+        batches.blocking_send(batch).ok();
     }
 
     /// The next line without its end; `None` after the last.
     fn next_line(&mut self) -> Result<Option<Vec<u8>>, FileError> {
-        let mut line = Vec::new();
+        let mut line = Vec::with_capacity(LINE_BYTES_USUAL);
         let limit = self.line_bytes_max as u64 + 2;
         let read = io::Read::take(&mut self.reader, limit).read_until(b'\n', &mut line);
         let read = read.map_err(|source| FileError::Read { file: self.file.clone(), bytes: self.at.bytes, source })?;

@@ -53,17 +53,34 @@ pub async fn run_pipeline(parts: PipelineParts, stop: Stop) -> Result<(), ShardP
         shards.spawn(run_shard(parts.clone(), shard, stop.clone()));
     }
     let mut panicked = false;
-    while let Some(ended) = shards.join_next().await {
-        if ended.is_err() {
-            panicked = true;
-            stop.drain.cancel();
+    let mut next_look = tokio::time::interval(parts.flush_grace);
+    next_look.tick().await;
+    loop {
+        tokio::select! {
+            ended = shards.join_next() => match ended {
+                None => break,
+                Some(Ok(())) => {}
+                Some(Err(_)) => {
+                    panicked = true;
+                    stop.drain.cancel();
+                }
+            },
+            // A process that cannot be seen from here counts as dead only after the grace: look again.
+            _ = next_look.tick() => look_again(&parts).await,
         }
     }
     // Whoever meets a flush without outcome decides it: after a drain the archive is exact.
-    if let Err(error) = resolve_once(&parts).await {
-        warn!(pipeline = %parts.plan.config.name, error = chain(&error), "flushes may be left without outcome: the next start decides them");
+    tokio::select! {
+        () = look_again(&parts) => {}
+        () = stop.halt.cancelled() => {}
     }
     if panicked { Err(ShardPanicked { pipeline: parts.plan.config.name.clone() }) } else { Ok(()) }
+}
+
+async fn look_again(parts: &PipelineParts) {
+    if let Err(error) = resolve_once(parts).await {
+        warn!(pipeline = %parts.plan.config.name, error = chain(&error), "flushes may be left without outcome: they are decided later");
+    }
 }
 
 /// Aborts what dead owners left without outcome, before the first delivery is taken; false when asked to stop meanwhile.
@@ -71,7 +88,11 @@ async fn resolve_flushes(parts: &PipelineParts, stop: &Stop) -> bool {
     let mut backoff = parts.surroundings.backoff(parts.reconnect);
     let pipeline = &parts.plan.config.name;
     loop {
-        match resolve_once(parts).await {
+        let resolved = tokio::select! {
+            resolved = resolve_once(parts) => resolved,
+            () = stop.drain.cancelled() => return false,
+        };
+        match resolved {
             Ok(()) => return true,
             Err(error) => {
                 let wait = backoff.next_wait();
@@ -120,7 +141,14 @@ async fn run_shard(parts: PipelineParts, shard: u16, stop: Stop) {
         if parts.committer.await_store(&stop).await.is_none() {
             break;
         }
+        // Before the same deliveries come again, what was made of them must be decided.
         abort_unresolved(&parts, &mut unresolved).await;
+        if !unresolved.is_empty() {
+            if !sleep_unless_stopped(backoff.next_wait(), &stop).await {
+                break;
+            }
+            continue;
+        }
         let connected = tokio::select! {
             () = stop.drain.cancelled() => break,
             connected = parts.broker.consume(&subscription) => connected,
@@ -128,16 +156,20 @@ async fn run_shard(parts: PipelineParts, shard: u16, stop: Stop) {
         let needs_a_person = match connected {
             Ok((intake, settler)) => {
                 info!(pipeline = %config.name, shard, queue = %config.queue, "consuming");
-                let received_before = parts.metrics.ledger.received();
-                let end = run_epoch(&shard_parts, origin.clone(), intake, settler, &mut unresolved).await;
+                let (end, received) = run_epoch(&shard_parts, origin.clone(), intake, settler, &mut unresolved).await;
                 if !report_end(&parts, shard, &end) {
                     break;
                 }
                 parts.metrics.broker_reconnects.inc();
-                if parts.metrics.ledger.received() > received_before {
+                if received > 0 && !matches!(end, EpochEnd::Aborted) {
                     backoff.reset();
                 }
-                matches!(end, EpochEnd::Lost(ended) if ended.needs_a_person())
+                match end {
+                    // Each time deliveries are given back may count against a delivery limit.
+                    EpochEnd::Aborted => true,
+                    EpochEnd::Lost(ended) => ended.needs_a_person(),
+                    EpochEnd::Drained => false,
+                }
             }
             Err(failure) => {
                 report_failure(&parts, shard, &failure);
@@ -149,7 +181,10 @@ async fn run_shard(parts: PipelineParts, shard: u16, stop: Stop) {
             break;
         }
     }
-    abort_unresolved(&parts, &mut unresolved).await;
+    tokio::select! {
+        () = abort_unresolved(&parts, &mut unresolved) => {}
+        () = stop.halt.cancelled() => {}
+    }
 }
 
 /// Logs how an epoch ended; true when a new one is wanted.
@@ -159,6 +194,10 @@ fn report_end(parts: &PipelineParts, shard: u16, end: &EpochEnd) -> bool {
         EpochEnd::Drained => {
             info!(%pipeline, shard, "drained");
             false
+        }
+        EpochEnd::Lost(reason) if reason.needs_a_person() => {
+            error!(%pipeline, shard, %reason, "the broker ended the consumer: a person must act; what it held is back in the queue, trying again");
+            true
         }
         EpochEnd::Lost(reason) => {
             warn!(%pipeline, shard, %reason, "the consumer ended: what it held is back in the queue, connecting again");

@@ -61,21 +61,24 @@ impl ShardParts {
     }
 }
 
-/// Runs one epoch to its end; names of flushes that could not be given an outcome are added to `unresolved`.
+/// Runs one epoch to its end, and counts the deliveries it took; flushes that could not be given an outcome are added to `unresolved`.
 pub async fn run_epoch(
     parts: &ShardParts,
     origin: Origin,
     intake: Box<dyn Intake>,
     settler: Box<dyn Settler>,
     unresolved: &mut Vec<Unresolved>,
-) -> EpochEnd {
+) -> (EpochEnd, u64) {
     parts.gauges().set_connected(true);
     let worker = Worker::new(Arc::clone(&parts.plan), parts.surroundings.clone(), Arc::clone(&parts.metrics), origin);
+    let over = CancellationToken::new();
+    // Also when this future is dropped: then the deliveries go back, and no flush of theirs may be committed any more.
+    let _over_when_dropped = over.clone().drop_guard();
     let mut epoch = Epoch {
         parts,
         intake,
         settler,
-        over: CancellationToken::new(),
+        over,
         worker: Some(Box::new(worker)),
         work: None,
         flush_at: None,
@@ -83,15 +86,17 @@ pub async fn run_epoch(
         commit: None,
         acked: Vec::new(),
         unresolved,
+        received: 0,
         draining: false,
         cancelled: None,
     };
     let end = epoch.run().await;
+    let received = epoch.received;
     epoch.wind_up(&end).await;
     parts.gauges().set_connected(false);
     parts.gauges().set_oldest_unacked(None);
     parts.gauges().set_open_partitions(0);
-    end
+    (end, received)
 }
 
 type Work = JoinHandle<(Box<Worker>, Vec<Sealed>)>;
@@ -126,6 +131,7 @@ struct Epoch<'a> {
     acked: Vec<FlushName>,
     /// Flushes that could not be given an outcome.
     unresolved: &'a mut Vec<Unresolved>,
+    received: u64,
     /// No more deliveries are taken; the epoch ends when nothing is left to flush.
     draining: bool,
     /// Why, when not because we were asked to stop.
@@ -185,7 +191,7 @@ impl Epoch<'_> {
             written = written(&mut self.commit) => Step::Written(written),
             (worker, sealed) = worked(&mut self.work) => Step::Worked(worker, sealed),
             () = due(flush_at) => Step::FlushDue,
-            deliveries = self.intake.next(BATCH_DELIVERIES_MAX), if accepting => Step::Deliveries(deliveries),
+            deliveries = take(self.intake.as_mut(), accepting) => Step::Deliveries(deliveries),
         }
     }
 
@@ -200,6 +206,7 @@ impl Epoch<'_> {
 
     fn judge(&mut self, deliveries: Vec<Delivery>) {
         let Some(last) = deliveries.last() else { return };
+        self.received += deliveries.len() as u64;
         let receipt = self.parts.metrics.ledger.receive(deliveries.len() as u64, last.tag);
         self.flush_at.get_or_insert(Instant::now() + self.parts.plan.config.flush.age);
         let metrics = Arc::clone(&self.parts.metrics);
@@ -257,8 +264,10 @@ impl Epoch<'_> {
         let (committer, over) = (Arc::clone(&self.parts.committer), self.over.clone());
         let acked = std::mem::take(&mut self.acked);
         let task = tokio::spawn(async move {
-            committer.close(&acked).await;
             let fate = committer.commit(&of, &sealed, &over).await;
+            if fate == Fate::Durable {
+                committer.close(&acked).await;
+            }
             Box::new(Written { of, sealed, fate })
         });
         self.commit = Some(Commit { oldest, task });
@@ -344,14 +353,23 @@ impl Epoch<'_> {
         if let Some(worker) = self.worker.take() {
             worker.abandon(cause);
         }
-        self.parts.committer.close(&self.acked).await;
-        if matches!(end, EpochEnd::Drained) {
-            // What the client had buffered and nobody took. On some brokers this counts less than a lost connection.
-            if let Err(ended) = self.settler.requeue_all().await {
-                debug!(reason = %ended, "nothing could be given back: the broker takes it back by itself");
-            }
+        if !matches!(end, EpochEnd::Lost(_)) {
+            self.give_back().await;
         }
         self.settler.close().await;
+        self.parts.committer.close(&self.acked).await;
+    }
+
+    /// Gives back what is neither durable nor taken, in so many words: on some brokers that counts less against a
+    /// delivery limit than a channel that closes.
+    async fn give_back(&mut self) {
+        let given_back = match self.intake.cancel().await {
+            Ok(_) | Err(Ended::Cancelled { .. }) => self.settler.requeue_all().await,
+            Err(ended) => Err(ended),
+        };
+        if let Err(ended) = given_back {
+            debug!(reason = %ended, "nothing could be given back: the broker takes it back by itself");
+        }
     }
 
     /// Publishes what the shard holds.
@@ -390,14 +408,20 @@ async fn worked(work: &mut Option<Work>) -> (Box<Worker>, Vec<Sealed>) {
 }
 
 /// The result of a task that is never aborted; its panic is ours.
-async fn join<T>(task: impl Future<Output = Result<T, JoinError>>) -> T {
+pub(super) async fn join<T>(task: impl Future<Output = Result<T, JoinError>>) -> T {
     match task.await {
         Ok(done) => done,
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     }
 }
 
-async fn due(at: Option<Instant>) {
+/// The next deliveries; while none are wanted, only the loss of the channel.
+async fn take(intake: &mut dyn Intake, wanted: bool) -> Result<Vec<Delivery>, Ended> {
+    if wanted { intake.next(BATCH_DELIVERIES_MAX).await } else { Err(intake.lost().await) }
+}
+
+/// At that instant; never, without one.
+pub(super) async fn due(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,

@@ -1,7 +1,7 @@
 //! The CPU side of a shard: judges deliveries into open batches, and seals them into flushes ready to be written.
 //! Synchronous; the shard lends it to a blocking thread for each batch of deliveries.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -166,15 +166,22 @@ impl Worker {
         self.seal()
     }
 
-    /// Judges one delivery; a panic is this delivery's own doing once the rest are judged again without it.
+    /// Judges one delivery. A panic is the event's own doing only if it panics alone as well, with buffers of its own;
+    /// else it is ours, and ends the shard.
     fn judge(&mut self, delivery: &Delivery) -> Result<Verdict, Rejection> {
         let number = row_number(self.held.len());
         let judged = catch_unwind(AssertUnwindSafe(|| self.judge.judge(number, delivery, &mut self.batches)));
-        judged.unwrap_or_else(|_| {
-            error!(pipeline = %self.plan.config.name, tag = delivery.tag, "an event makes the program panic: it becomes a dead letter");
-            self.rebuild();
-            Err(Issue::whole(Code::InternalPanic).into())
-        })
+        let Err(panic) = judged else { return judged.expect("it did not panic") };
+        let alone = catch_unwind(AssertUnwindSafe(|| {
+            let mut batches = Batches::new(Arc::clone(&self.plan.layout));
+            Judge::new(Arc::clone(&self.plan)).judge(0, delivery, &mut batches)
+        }));
+        if alone.is_ok() {
+            resume_unwind(panic);
+        }
+        error!(pipeline = %self.plan.config.name, tag = delivery.tag, "an event makes the program panic: it becomes a dead letter");
+        self.rebuild();
+        Err(Issue::whole(Code::InternalPanic).into())
     }
 
     /// Judges all held deliveries again into new batches: after a panic the old ones cannot be trusted.
@@ -229,11 +236,14 @@ impl Worker {
             objects.push(self.dead_letter_object(flush));
         }
         self.bytes = 0;
+        let tally = std::mem::take(&mut self.tally);
+        // The law: before a byte is written, and long before an ack.
+        assert_eq!(tally.total(), receipt.deliveries(), "a flush accounts for every delivery it settles");
         Sealed {
             flush,
             sealed_at,
             receipt,
-            tally: std::mem::take(&mut self.tally),
+            tally,
             objects,
             oldest: self.oldest.take().unwrap_or(sealed_at),
             event_time_us,

@@ -90,3 +90,54 @@ fn resident_memory_is_bounded_by_the_configuration_however_much_flows() {
     let (status, log) = program.terminate(MINUTE);
     assert!(status.success(), "{log}");
 }
+
+#[test]
+fn a_drain_during_an_outage_of_the_store_ends_in_time_and_gives_everything_back() {
+    let (rabbit, server) = (now(Rabbit::shared()), S3Server::start());
+    let mut options = Options::orders(rabbit.uri()).on(&server);
+    options.more = "[run]\ndrain_timeout = \"3s\"\n";
+    let setting = Setting::new(&options);
+    let program = Program::start(&setting.config);
+    wait_for("the queue", MINUTE, || (program.get("/readyz").0 == 200).then_some(()));
+    server.outage(true);
+    publish(&rabbit, &setting, 0..1500);
+    wait_for("the outage to be seen", MINUTE, || (program.metric("parqueduct_store_up") == 0.0).then_some(()));
+    let (status, log) = program.terminate(Duration::from_secs(20));
+    assert!(status.success(), "{log}");
+    assert!(log.contains("in_flight=0") && log.contains("archived=0"), "{log}");
+    wait_for("the queue to have everything again", MINUTE, || {
+        (now(rabbit.ready(&setting.queue)) == 1500).then_some(())
+    });
+
+    server.outage(false);
+    let program = Program::start(&setting.config);
+    program.wait_until_settled(1500, MINUTE);
+    program.terminate(MINUTE);
+    server.dump("archive/", setting.directory.path());
+    let ids = archive::event_ids(&setting.directory.path().join("archive"));
+    assert_eq!(ids.len(), 1500);
+    assert!(ids.values().all(|&times| times == 1), "no row twice");
+}
+
+#[test]
+fn what_is_held_when_the_queue_is_deleted_is_archived_and_a_new_queue_is_taken_up() {
+    let rabbit = now(Rabbit::shared());
+    let mut options = Options::orders(rabbit.uri());
+    options.pipeline = "";
+    let setting = Setting::new(&options);
+    // An age that only the end of the consumer can cut short.
+    let text = std::fs::read_to_string(&setting.config).expect("readable").replace("age = \"500ms\"", "age = \"60s\"");
+    std::fs::write(&setting.config, text).expect("writable");
+    now(rabbit.declare(&setting.queue, &[]));
+    publish(&rabbit, &setting, 0..300);
+    let program = Program::start(&setting.config);
+    wait_for("the deliveries", MINUTE, || (program.metric("parqueduct_in_flight") == 300.0).then_some(()));
+    now(rabbit.delete(&setting.queue));
+    wait_for("the rows", MINUTE, || (archive::event_ids(&setting.store()).len() == 300).then_some(()));
+    now(rabbit.declare(&setting.queue, &[]));
+    publish(&rabbit, &setting, 300..400);
+    wait_for("the deliveries", MINUTE, || (program.metric("parqueduct_in_flight") == 100.0).then_some(()));
+    let (status, log) = program.terminate(MINUTE);
+    assert!(status.success(), "{log}");
+    assert_eq!(archive::event_ids(&setting.store()).len(), 400);
+}
