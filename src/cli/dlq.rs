@@ -33,6 +33,10 @@ const READS_MAX: usize = 4;
 /// Rows of a table when nobody says how many; programs get all.
 const TABLE_ROWS: usize = 100;
 
+/// Below a table of groups in which the two differ.
+const COUNTED_AND_SHOWING: &str = "COUNTED adds up to all letters: each is counted by its first issue. \
+    SHOWING counts a letter in every group whose issue it has.";
+
 /// Whether everything was shown; decides the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -182,6 +186,9 @@ impl<W: Write> Session<'_, W> {
             table.add(row_of_group(group));
         }
         table.write(&mut self.out, self.width)?;
+        if groups.iter().any(|group| group.count != group.showing) {
+            writeln!(self.out, "\n{COUNTED_AND_SHOWING}")?;
+        }
         if groups.len() < all {
             writeln!(self.out, "\nthe largest {} of {all} groups; --limit shows more", groups.len())?;
         }
@@ -254,8 +261,8 @@ fn groups_table() -> Table<8> {
         Column::whole("GROUP"),
         Column::whole("PIPELINE"),
         Column::whole("STATE"),
-        Column::number("LETTERS"),
-        Column::number("SHOWING IT"),
+        Column::number("COUNTED"),
+        Column::number("SHOWING"),
         Column::whole("FIRST SEEN (UTC)"),
         Column::whole("LAST SEEN (UTC)"),
         Column::cut("WHAT IS WRONG"),

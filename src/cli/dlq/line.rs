@@ -47,6 +47,7 @@ pub(super) fn write_group(out: &mut impl Write, group: &Group) -> io::Result<()>
         title: &group.title,
         state: group.state.as_str(),
         count: group.count,
+        showing: group.showing,
         first_seen: exactly(group.first_seen),
         last_seen: exactly(group.last_seen),
     };
@@ -190,6 +191,7 @@ struct GroupLine<'a> {
     title: &'a str,
     state: &'a str,
     count: u64,
+    showing: u64,
     first_seen: String,
     last_seen: String,
 }

@@ -92,10 +92,12 @@ async fn groups_are_a_table_of_sentences() {
     let store = store_of(&letters()).await;
     let all = letters();
     let expected = "\
-GROUP               PIPELINE  STATE  LETTERS  SHOWING IT  FIRST SEEN (UTC)     LAST SEEN (UTC)      WHAT IS WRONG
-DELAY  flights   open         3           3  2013-01-01 00:00:10  2013-01-01 00:00:40  `/arrival/delay_min` is null, the schema asks for integer
-CUT  flights   open         1           1  2013-01-01 00:00:20  2013-01-01 00:00:20  the body ends in the middle of a JSON document
-TAIL  flights   open         0           3  2013-01-01 00:00:10  2013-01-01 00:00:40  `/tailnum` is null, the schema asks for string
+GROUP               PIPELINE  STATE  COUNTED  SHOWING  FIRST SEEN (UTC)     LAST SEEN (UTC)      WHAT IS WRONG
+DELAY  flights   open         3        3  2013-01-01 00:00:10  2013-01-01 00:00:40  `/arrival/delay_min` is null, the schema asks for integer
+CUT  flights   open         1        1  2013-01-01 00:00:20  2013-01-01 00:00:20  the body ends in the middle of a JSON document
+TAIL  flights   open         0        3  2013-01-01 00:00:10  2013-01-01 00:00:40  `/tailnum` is null, the schema asks for string
+
+COUNTED adds up to all letters: each is counted by its first issue. SHOWING counts a letter in every group whose issue it has.
 ";
     let expected = expected
         .replace("DELAY", all[0].issues[0].group.as_str())
@@ -110,9 +112,11 @@ TAIL  flights   open         0           3  2013-01-01 00:00:10  2013-01-01 00:0
 async fn groups_as_json_have_the_promised_keys_and_add_up() {
     let store = store_of(&letters()).await;
     let groups = lines(&written(&store, &["groups", "--json"]).await);
-    let promised = ["group", "pipeline", "code", "path", "title", "state", "count", "first_seen", "last_seen"];
+    let promised =
+        ["group", "pipeline", "code", "path", "title", "state", "count", "showing", "first_seen", "last_seen"];
     assert!(groups.iter().all(|group| keys(group) == promised));
     assert_eq!(groups.iter().map(|group| group["count"].as_u64().unwrap()).sum::<u64>(), 4);
+    assert_eq!(groups.iter().map(|group| group["showing"].as_u64().unwrap()).collect::<Vec<_>>(), [3, 1, 3]);
     assert_eq!(groups[0]["group"], "1-dc573f3993ed91d0");
     assert_eq!(groups[0]["path"], "/arrival/delay_min");
     assert_eq!(groups[0]["first_seen"], "2013-01-01T00:00:10.000000Z");
@@ -270,7 +274,7 @@ async fn a_broken_file_is_named_once_and_the_rest_is_shown() {
     let store = store_of(&letters()).await;
     let path = "dlq/records/v1/flights/date=2013-01-01/00000000000000000000000000-host_1-0.parquet";
     store.create(path, Bytes::from_static(b"broken")).await.unwrap();
-    for (command, shown) in [("list", 5), ("groups", 4), ("export", 4)] {
+    for (command, shown) in [("list", 5), ("groups", 6), ("export", 4)] {
         let ran = run_in(&store, None, &[command]).await;
         assert_eq!(ran.outcome.unwrap().exit_code(), 1);
         assert_eq!(ran.out.lines().count(), shown, "{}", ran.out);
