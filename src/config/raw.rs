@@ -113,14 +113,15 @@ section! {
         /// Certificates (PEM) of the authorities to trust beside the system's.
         ca: FilePath = unset("certs/store-ca.pem"), only "s3" "gs" "az";
         /// Longest wait for one request, its body included: large files on a slow line need more.
-        request_timeout: Duration = default("60s"), within "100ms" to "10m";
+        request_timeout: Duration = default("30s"), within "100ms" to "10m";
         /// Longest wait for a connection.
         connect_timeout: Duration = default("5s"), within "100ms" to "5m";
-        /// Attempts after the first for a request that failed in a way that may pass. When they are used up, what is
-        /// held is kept, or goes back to its queue; nothing is lost and nothing becomes a dead letter.
-        retries_max: u64 = default(10), within 0 to 100;
+        /// Attempts after the first for a request that failed in a way that may pass. When they are used up, the flush as
+        /// a whole is tried again, with growing waits, for half of run.flush_grace; then what is held goes back to its
+        /// queue, once. Nothing is lost and nothing becomes a dead letter. Few retries keep a stop prompt.
+        retries_max: u64 = default(3), within 0 to 100;
         /// The time from the first attempt within which the others start.
-        retry_timeout: Duration = default("3m"), within "0s" to "10m"
+        retry_timeout: Duration = default("20s"), within "0s" to "10m"
             because "what is held must be stored long before the broker takes it back";
         /// Objects of one flush that are written at the same time.
         put_concurrency: u64 = default(8), within 1 to 256;
@@ -128,8 +129,9 @@ section! {
 
     /// `[http]`
     Http {
-        /// The address and port to serve on, or "off". This version has no access tokens, so the address must be this
-        /// machine's own: 127.0.0.1 or [::1].
+        /// The address and port to serve on, or "off". What is served tells nothing of events and asks for no token, so
+        /// any address will do, such as "0.0.0.0:9410" for a Prometheus on another machine. The API of a later version
+        /// will want tokens on addresses that other machines can reach.
         listen: Text = default("127.0.0.1:9410");
     }
 
@@ -139,7 +141,9 @@ section! {
         format: LogFormat = default("text");
         /// What is logged: error (a message was lost, or somebody must act), warn (trouble, nothing lost), info
         /// (changes of state), debug (each flush). Single modules can differ, such as "info,parqueduct::broker=debug".
-        level: Text = default("info");
+        /// The default silences lapin, the AMQP client, which calls every end of a channel an error and shows bodies;
+        /// what matters of that is logged by this program.
+        level: Text = default("info,lapin=off");
     }
 
     /// `[run]`
@@ -150,7 +154,8 @@ section! {
         /// Time from SIGTERM within which everything held is stored, or else given back. Keep it below the time the
         /// supervisor waits before it kills (30 s in Kubernetes, 10 s in Docker).
         drain_timeout: Duration = default("25s"), within "100ms" to "1h";
-        /// How long an unfinished flush of an instance that cannot be seen is left alone before it is undone.
+        /// How long an unfinished flush of an instance that cannot be seen is left alone before it is undone. Half of it
+        /// is how long a flush is held while the store is away; then its deliveries go back to the queue, once.
         flush_grace: Duration = default("15m"), within "1s" to "7d";
         /// /readyz says no when the oldest unacked delivery is older than this.
         unacked_age_max: Duration = default("10m"), within "1s" to "7d";
@@ -212,8 +217,8 @@ section! {
         depth_max: u64 = default(64), within 1 to 512;
         /// Issues recorded of one event; more are counted only.
         issues_max: u64 = default(32), within 1 to 1000;
-        /// Partitions a shard has open at once; one more makes it flush. Each takes memory for its columns.
-        open_partitions_max: u64 = default(64), within 1 to 4096;
+        /// Partitions a shard has open at once; one more makes it flush. Each becomes a file of the flush.
+        open_partitions_max: u64 = default(1024), within 1 to 4096;
         /// The zstd level of the Parquet files: higher is smaller and slower.
         compression_level: u64 = default(1), within 1 to 22;
     }

@@ -67,18 +67,13 @@ fn http(http: &raw::Http, reader: &mut Reader<'_>) -> Option<Http> {
     }
     let Ok(address) = listen.value.value.parse::<SocketAddr>() else {
         let problem = format!("{} is not an address and a port", listen.value);
-        reader.notes.error(&listen.place, problem, "write \"127.0.0.1:9410\", \"[::1]:9410\" or \"off\"");
+        reader.notes.error(
+            &listen.place,
+            problem,
+            "write \"127.0.0.1:9410\", \"0.0.0.0:9410\" for all addresses, or \"off\"",
+        );
         return None;
     };
-    if !address.ip().is_loopback() {
-        let problem = format!(
-            "{} can be reached from other machines, and this version has no access tokens to keep strangers out",
-            listen.value
-        );
-        let mend = "listen on \"127.0.0.1:9410\" and let a proxy beside it give access";
-        reader.notes.error(&listen.place, problem, mend);
-        return None;
-    }
     Some(Http { listen: Some(address) })
 }
 

@@ -86,6 +86,7 @@ fn a_short_configuration_gets_the_defaults() {
     assert_eq!(config.instance, "host_1_example");
     assert_eq!(config.rabbitmq.uris[0].expose(), "amqp://guest:guest@127.0.0.1:5672/%2f");
     assert_eq!(config.http.listen.map(|address| address.to_string()).as_deref(), Some("127.0.0.1:9410"));
+    assert_eq!(config.log.level, "info,lapin=off", "the client library calls ends of channels errors");
     let pipeline = config.pipeline("flights").expect("there");
     assert_eq!(pipeline.schema, PathBuf::from("/etc/pq/schemas/flight.v1.json"));
     assert_eq!((pipeline.schema_name.as_str(), pipeline.schema_version), ("flight", 1));

@@ -229,27 +229,30 @@ fn credentials_and_encryption_of_a_store_fit_together() {
 }
 
 #[test]
-fn http_listens_on_this_machine_only() {
-    finds("http", "listen = \"0.0.0.0:9410\"", "http.listen", "no access tokens", "a proxy");
+fn http_listens_on_any_address_and_port() {
     finds("http", "listen = \"localhost:9410\"", "http.listen", "not an address and a port", "127.0.0.1:9410");
     assert!(sound(&with("http", "listen = \"off\"")).config.http.listen.is_none());
-    assert!(sound(&with("http", "listen = \"[::1]:0\"")).config.http.listen.is_some());
+    for address in ["[::1]:0", "0.0.0.0:9410", "[::]:9410"] {
+        let listen = sound(&with("http", &format!("listen = \"{address}\""))).config.http.listen;
+        assert_eq!(listen.map(|listen| listen.to_string()).as_deref(), Some(address));
+    }
 }
 
 #[test]
 fn a_mistyped_log_level_is_not_taken_for_a_module() {
     finds("log", "level = \"inof\"", "log.level", "\"inof\" is not a log filter", "info");
     finds("log", "level = \"info,parqueduct=loud\"", "log.level", "is not a log filter", "info");
-    sound(&with("log", "level = \"warn,parqueduct::broker=debug\""));
+    let own = sound(&with("log", "level = \"warn,parqueduct::broker=debug\""));
+    assert_eq!(own.config.log.level, "warn,parqueduct::broker=debug", "it is taken as it stands");
 }
 
 #[test]
 fn the_process_has_a_name_and_times_that_fit() {
     finds("run", "instance = \"a-b\"", "run.instance", "\"a-b\" holds more", "archiver_1");
     assert_eq!(sound(&with("run", "instance = \"a_1\"")).config.instance, "a_1");
-    finds("run", "flush_grace = \"1m\"", "run.flush_grace", "less than store.retry_timeout", "\"4m\" or more");
+    finds("run", "flush_grace = \"49s\"", "run.flush_grace", "less than store.retry_timeout", "\"50s\" or more");
     finds("run", "unacked_age_max = \"60s\"", "run.unacked_age_max", "flush age", "well above");
-    assert!(is_warning("run", "flush_grace = \"1m\"") && is_warning("run", "unacked_age_max = \"60s\""));
+    assert!(is_warning("run", "flush_grace = \"49s\"") && is_warning("run", "unacked_age_max = \"60s\""));
     let nameless = super::Surroundings { variable: &super::variable, read: &super::read, hostname: Some("---") };
     let found = super::load(std::path::Path::new("f"), super::SOUND, &nameless).expect_err("no name");
     assert_eq!(
