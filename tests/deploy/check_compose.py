@@ -82,7 +82,14 @@ def mounted(service: dict, inside: str) -> Path | None:
 def check_prometheus(services: dict) -> list[str]:
     config = yaml.safe_load(Path("deploy/prometheus/prometheus.yml").read_text())
     missing = [path for path in config["rule_files"] if not (mounted(services["prometheus"], path) or Path("nowhere")).is_file()]
-    return [f"prometheus: rules {path} are not mounted" for path in missing]
+    findings = [f"prometheus: rules {path} are not mounted" for path in missing]
+    for target in [target for job in config["scrape_configs"] for each in job["static_configs"] for target in each["targets"]]:
+        host, port = target.split(":")
+        if host not in services:
+            findings.append(f"prometheus: scrapes {host}, which is no service")
+        elif f'listen = "0.0.0.0:{port}"' not in Path(f"deploy/{host}/{host}.toml").read_text():
+            findings.append(f"prometheus: {host} does not listen on port {port} for other containers")
+    return findings
 
 
 def check_grafana(services: dict) -> list[str]:
