@@ -258,7 +258,6 @@ fn every_make_target_of_the_guides_exists() {
 
 /// Every command of ours in the guides is asked for its help, which must know the flags used.
 #[test]
-#[ignore = "until the commands are there"]
 fn every_command_of_the_guides_exists_with_its_flags() {
     let mut findings = Vec::new();
     for path in guides() {
@@ -281,9 +280,8 @@ fn every_command_of_the_guides_exists_with_its_flags() {
 }
 
 #[test]
-#[ignore = "until the commands are there"]
 fn the_configurations_we_ship_pass_the_check() {
-    for config in ["config/demo/parqueduct.toml", "deploy/parqueduct/parqueduct.toml"] {
+    for config in ["config/parqueduct.toml", "config/demo/parqueduct.toml", "deploy/parqueduct/parqueduct.toml"] {
         let done = Command::new(env!("CARGO_BIN_EXE_parqueduct"))
             .args(["check", "--config", config])
             .current_dir(root())
