@@ -74,7 +74,7 @@ def main(binary: str) -> None:
     groups = show_groups(binary)
     step(8, "does it add up?")
     check(source, ledger, dead_letters, groups)
-    show_next(binary, time.monotonic() - began)
+    show_next(dead_letters[0]["id"], time.monotonic() - began, own_broker)
 
 
 def carry(binary: str, listen: str, events: int) -> dict[str, int]:
@@ -100,7 +100,11 @@ def carry(binary: str, listen: str, events: int) -> dict[str, int]:
             if pipeline.poll() is None:
                 pipeline.kill()
                 pipeline.wait()
-    print("   its last line:")
+    print(
+        f"   {ledger['deliveries']:,} deliveries = {ledger['archived']:,} archived + {ledger['dead_lettered']:,} dead-lettered"
+        f" + {ledger['suppressed']} suppressed + {ledger['requeued']} requeued + {ledger['in_flight']} in flight"
+    )
+    print("   its last line says the same:")
     print("   " + log_path.read_text(errors="replace").strip().splitlines()[-1])
     return ledger
 
@@ -213,6 +217,7 @@ def show_partitions() -> None:
         inside = sorted(partition.glob("*.parquet"))
         names = inside[0].name + (f" and {len(inside) - 1} more" if len(inside) > 1 else "")
         print(f"   {partition.relative_to(ARCHIVE)}/  {names}")
+    print("   The date is that of the flight's time in UTC: the last evening of January is in February.")
 
 
 def data_glob() -> str:
@@ -234,12 +239,13 @@ def show_query() -> None:
 
 def show_groups(binary: str) -> list[dict]:
     """Prints the groups and what they mean; gives them back."""
-    print(parqueduct(binary, "dlq", "groups"))
     groups = [json.loads(line) for line in parqueduct(binary, "dlq", "groups", "--json").splitlines()]
+    print("   COUNTED  SHOWING  WHAT IS WRONG")
     for group in groups:
+        print(f"   {group['count']:7,}  {group['showing']:7,}  {group['title']}")
         if about := ABOUT_PATHS.get(group["path"]):
-            print(f"   {group['path']}: {about}.")
-    print("   A dead letter is counted in one group, that of its first issue, and shown by each whose issue it has.")
+            print(f"                     {about}")
+    print("\n   A dead letter is counted in one group, that of its first issue; each group whose issue it has shows it.")
     return groups
 
 
@@ -281,15 +287,31 @@ def check(source: list[str], ledger: dict[str, int], dead_letters: list[dict], g
         raise Failure(f"it does not add up; the ledger was {dict(ledger)}")
 
 
-def show_next(binary: str, seconds: float) -> None:
+def show_next(dead_letter: str, seconds: float, own_broker: bool) -> None:
+    broker = f"""
+   # the broker again (and away: stop); then ask it, and the store, whether all is there
+   scripts/rabbitmq start --dir {BROKER.relative_to(ROOT)}
+   parqueduct check --connect --config {CONFIG}
+""" if own_broker else ""
     print(f"""
 Done in {seconds:.0f} s, the build not counted. To go on:
 
-   . .parqueduct/demo/env                                           # sets what the demo's configuration refers to
-   parqueduct dlq list --config {CONFIG}         # one line each
-   parqueduct dlq show ID --config {CONFIG}      # body, properties, every issue
-   parqueduct check --config {CONFIG}            # then break the schema and check again
-   parqueduct config reference                                      # every key, its default, its unit
+   . .parqueduct/demo/env          # sets what the demo's configuration refers to, and the path of `parqueduct`
+
+   # the dead letters: in groups, one a line, and one of them with every issue, its properties and its body
+   parqueduct dlq groups --config {CONFIG}
+   parqueduct dlq list --limit 10 --config {CONFIG}
+   parqueduct dlq show {dead_letter} --config {CONFIG}
+
+   # the same events without a broker, into a store of their own; run it twice: the second time adds nothing
+   PARQUEDUCT_DEMO_STORE="file://$PWD/.parqueduct/demo/ingested" \\
+      parqueduct ingest --config {CONFIG} --pipeline flights {EVENTS}
+{broker}
+   # change config/schemas/flight.v1.json, then see whether it can still be used
+   parqueduct check --config {CONFIG}
+
+   # every key of the configuration, its default, its unit
+   parqueduct config reference
 
 README.md says how to point it at a broker of your own.""")
 
