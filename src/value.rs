@@ -15,7 +15,8 @@ pub enum Node<'a> {
     I64(i64),
     /// An integer above `i64::MAX`.
     U64(u64),
-    /// A number written with a fraction or an exponent; `at` and `len` are where its text stands in [`Tape::source`].
+    /// A number written with a fraction or an exponent; `at` and `len` are where its text stands in the
+    /// source.
     F64 {
         value: f64,
         at: u32,

@@ -101,7 +101,7 @@ pub struct ExportArguments {
     /// One JSON object a line; the default.
     #[arg(long, conflicts_with = "bodies")]
     pub json: bool,
-    /// Write each body, byte for byte, to DIR/<id>.body.
+    /// Write each body, byte for byte, to `DIR/ID.body`.
     #[arg(long, value_name = "DIR", conflicts_with = "output")]
     pub bodies: Option<PathBuf>,
     /// Write to FILE: Parquet if its name ends in .parquet and --json is not given, else JSON lines.

@@ -57,7 +57,7 @@ pub struct Summary<'a> {
     pub body_bytes: u64,
 }
 
-/// An [`IssueRecord`] that borrows.
+/// An [`IssueRecord`](super::IssueRecord) that borrows.
 #[derive(Clone, Copy, Debug)]
 pub struct IssueRef<'a> {
     pub code: &'a str,

@@ -295,7 +295,7 @@ impl FlushLog {
         Ok(newest)
     }
 
-    /// The flushes of a file, by start offset, then attempt; open ones too. [`Resume::of`] makes sense of them.
+    /// The flushes of a file, by start offset, then attempt; open ones too. [`Resume::of`](super::Resume::of) makes sense of them.
     ///
     /// # Errors
     /// [`FlushError::Store`]; [`FlushError::Unreadable`].
