@@ -153,7 +153,7 @@ section! {
         instance: Text = unset("archiver_1");
         /// Time from SIGTERM within which everything held is stored. What is not is then given back, in 12 s more at
         /// most; the supervisor should wait that long before it kills (30 s in Kubernetes, 10 s in Docker).
-        drain_timeout: Duration = default("25s"), within "100ms" to "1h";
+        drain_timeout: Duration = default("15s"), within "100ms" to "1h";
         /// How long an unfinished flush of an instance that cannot be seen is left alone before it is undone. Half of it
         /// is how long a flush is held while the store is away; then its deliveries go back to the queue, once.
         flush_grace: Duration = default("15m"), within "1s" to "7d";

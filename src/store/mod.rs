@@ -74,19 +74,18 @@ enum Standing {
 impl Store {
     /// A store in memory, for tests: no retries, nobody observes.
     pub fn memory() -> Self {
-        let remote = Remote::new(Arc::new(object_store::memory::InMemory::new()), "");
+        Self::over(Arc::new(object_store::memory::InMemory::new()))
+    }
+
+    /// Any store that object_store speaks to, as [`Store::memory`]: for tests, which wrap one in faults, and for programs
+    /// that embed this one and bring their own.
+    pub fn over(store: Arc<dyn object_store::ObjectStore>) -> Self {
         Self {
-            backend: Backend::Remote(remote),
+            backend: Backend::Remote(Remote::new(store, "")),
             limits: RetryLimits { retries_max: 0, within: Duration::ZERO },
             observer: unobserved(),
             name: "memory:".into(),
         }
-    }
-
-    /// Any store, as [`Store::memory`].
-    #[cfg(test)]
-    fn over(store: Arc<dyn object_store::ObjectStore>) -> Self {
-        Self { backend: Backend::Remote(Remote::new(store, "")), ..Self::memory() }
     }
 
     /// What messages call it, such as `s3://bucket/prefix`; no credentials.

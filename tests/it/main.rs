@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
 mod broker;
+mod conservation;
 mod contracts;
 mod flow;
 mod harness;

@@ -50,7 +50,7 @@ depth_max = {depth_max}"#,
 schema = "{schema}"
 prefetch = 10000
 flush = {{ rows = 7000, bytes = "64MiB", age = "1s" }}"#,
-            schema = repository().join("config/demo/flight.v1.json").display(),
+            schema = repository().join("config/schemas/flight.v1.json").display(),
         );
         Self { subject, ..Self::orders(uri) }
     }
