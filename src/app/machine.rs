@@ -37,7 +37,6 @@ pub fn owner(instance: &str) -> Owner {
         pid_namespace: link("/proc/self/ns/pid"),
         pid,
         pid_started: process_start(pid).ok().flatten().unwrap_or_default(),
-        epoch: 0,
     }
 }
 

@@ -111,7 +111,6 @@ mod tests {
             pid_namespace: "ns".into(),
             pid: 7,
             pid_started: 99,
-            epoch: 1,
         }
     }
 

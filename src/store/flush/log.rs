@@ -311,6 +311,28 @@ impl FlushLog {
         Ok(flushes)
     }
 
+    /// The names of the flushes of a pipeline that have an intent, those whose outcome stands already among them.
+    ///
+    /// # Errors
+    /// [`FlushError::Store`].
+    pub async fn open_names(&self, pipeline: &str) -> Result<Vec<FlushName>, FlushError> {
+        let entries: Vec<_> = self.store.list(&name::open_dir(pipeline), None).try_collect().await?;
+        Ok(entries.iter().filter_map(|entry| FlushName::of_intent(pipeline, &entry.path)).collect())
+    }
+
+    /// The intent of a flush, or `None` when it has none any more: then its outcome stands.
+    ///
+    /// # Errors
+    /// [`FlushError::Store`]; [`FlushError::Unreadable`].
+    pub async fn intent(&self, name: &FlushName) -> Result<Option<Intent>, FlushError> {
+        self.read(&name.intent_path()).await
+    }
+
+    /// Whether this instance may decide the flush of another: on a store without conditional creation both could win.
+    pub fn may_decide(&self, intent: &Intent) -> bool {
+        self.conditional_create || intent.owner.instance == self.instance
+    }
+
     /// The outcome of a flush, or `None` while it has none.
     ///
     /// # Errors
@@ -327,11 +349,6 @@ impl FlushLog {
             Ok::<_, FlushError>(intent.map(|intent| Flush { name, state: FlushState::Open(intent) }))
         });
         read.buffered(READS_AT_ONCE).try_filter_map(|flush| async { Ok(flush) }).try_collect().await
-    }
-
-    async fn open_names(&self, pipeline: &str) -> Result<Vec<FlushName>, FlushError> {
-        let entries: Vec<_> = self.store.list(&name::open_dir(pipeline), None).try_collect().await?;
-        Ok(entries.iter().filter_map(|entry| FlushName::of_intent(pipeline, &entry.path)).collect())
     }
 
     async fn days(&self, pipeline: &str) -> Result<Vec<NaiveDate>, FlushError> {

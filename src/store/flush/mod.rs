@@ -9,7 +9,7 @@
 //! ```text
 //! meta/flushes/<pipeline>/open/<stem>.intent.json
 //! meta/flushes/<pipeline>/<stem>.outcome.json        stays; that of an aborted flush bars a late commit for ever
-//!   stem = <yyyy-mm-dd>/<ulid>-<instance>-<shard>                of a queue; the date is the ULID's, in UTC
+//!   stem = <yyyy-mm-dd>/<ulid>-<instance>-<shard>-<epoch>        of a queue; the date is the first ULID's, in UTC
 //!        | file-<sha256>/<start offset, 20 digits>-<attempt, 4 digits>      of a file
 //! ```
 
@@ -23,6 +23,6 @@ mod tests;
 
 pub use decide::{Here, Liveness};
 pub use log::{Decision, Flush, FlushError, FlushLog, FlushState, Resolved};
-pub use name::FlushName;
+pub use name::{Epoch, FlushName};
 pub use record::{Committed, FileEnd, Intent, Outcome, Owner, Source, StoredObject, Verdict};
 pub use resume::Resume;

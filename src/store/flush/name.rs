@@ -7,6 +7,16 @@ const INTENT: &str = ".intent.json";
 const OUTCOME: &str = ".outcome.json";
 const DATE: &str = "%Y-%m-%d";
 
+/// One life of a shard's channel: what a broker gives back together. Its flushes bear its name, so that a listing tells
+/// which were the last before it ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Epoch {
+    pub instance: String,
+    pub shard: u16,
+    /// New for each channel.
+    pub id: Ulid,
+}
+
 /// The name of a flush within the store. Names of one pipeline order queue flushes by time, those of one file by offset.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FlushName {
@@ -17,9 +27,10 @@ pub struct FlushName {
 
 impl FlushName {
     /// A flush of a shard of a queue; `flush` carries the time it began.
-    pub fn queue(pipeline: &str, flush: Ulid, instance: &str, shard: u16) -> Self {
+    pub fn queue(pipeline: &str, flush: Ulid, epoch: &Epoch) -> Self {
         let date = time_of(flush).map_or_else(|| "1970-01-01".to_owned(), |time| time.format(DATE).to_string());
-        Self { pipeline: pipeline.to_owned(), stem: format!("{date}/{flush}-{instance}-{shard}") }
+        let Epoch { instance, shard, id } = epoch;
+        Self { pipeline: pipeline.to_owned(), stem: format!("{date}/{flush}-{instance}-{shard}-{id}") }
     }
 
     /// The `attempt`th flush that begins at byte `start` of the file with this SHA-256, in hex.
@@ -36,6 +47,14 @@ impl FlushName {
         let (date, rest) = self.stem.split_once('/')?;
         date_of(date)?;
         time_of(Ulid::from_string(rest.get(..26)?).ok()?)
+    }
+
+    /// Whose flush of a queue it is; `None` for a file's.
+    pub fn epoch(&self) -> Option<Epoch> {
+        self.begun_at()?;
+        let mut parts = self.stem.split_once('/')?.1.split('-').skip(1);
+        let (instance, shard, id) = (parts.next()?, parts.next()?, parts.next()?);
+        Some(Epoch { instance: instance.to_owned(), shard: shard.parse().ok()?, id: Ulid::from_string(id).ok()? })
     }
 
     /// The start offset and attempt of a file's flush; `None` for a queue's.
@@ -114,17 +133,19 @@ mod tests {
     fn a_name_is_read_back_from_the_paths_of_its_records() {
         let at = DateTime::parse_from_rfc3339("2013-01-05T23:59:59.999Z").expect("a time").to_utc();
         let ulid = Ulid::from_parts(at.timestamp_millis() as u64, 42);
-        for name in [FlushName::queue("flights", ulid, "host_1", 3), FlushName::file("flights", "ab12", 77, 2)] {
+        let epoch = Epoch { instance: "host_1".to_owned(), shard: 3, id: Ulid::from_parts(7, 8) };
+        for name in [FlushName::queue("flights", ulid, &epoch), FlushName::file("flights", "ab12", 77, 2)] {
             assert_eq!(FlushName::of_intent("flights", &name.intent_path()), Some(name.clone()));
             assert_eq!(FlushName::of_outcome("flights", &name.outcome_path()), Some(name.clone()));
             assert_eq!(FlushName::of_outcome("flights", &name.intent_path()), None);
         }
-        let queue = FlushName::queue("flights", ulid, "host_1", 3);
-        assert_eq!(queue.outcome_path(), format!("meta/flushes/flights/2013-01-05/{ulid}-host_1-3.outcome.json"));
-        assert_eq!(queue.begun_at(), Some(at));
+        let queue = FlushName::queue("flights", ulid, &epoch);
+        let stem = format!("2013-01-05/{ulid}-host_1-3-{}", epoch.id);
+        assert_eq!(queue.outcome_path(), format!("meta/flushes/flights/{stem}.outcome.json"));
+        assert_eq!((queue.begun_at(), queue.epoch()), (Some(at), Some(epoch)));
         let file = FlushName::file("flights", "ab12", 77, 2);
         assert_eq!(file.intent_path(), "meta/flushes/flights/open/file-ab12/00000000000000000077-0002.intent.json");
-        assert_eq!((file.begun_at(), file.file_start()), (None, Some((77, 2))));
+        assert_eq!((file.begun_at(), file.epoch(), file.file_start()), (None, None, Some((77, 2))));
         assert_eq!(queue.file_start(), None);
         assert!(floor("flights", at) < queue.outcome_path());
     }

@@ -36,8 +36,6 @@ pub struct Owner {
     pub pid: u32,
     /// Field 22 of `/proc/<pid>/stat`: clock ticks from the boot to the start of the process.
     pub pid_started: u64,
-    /// Counts the lives of a shard within its process.
-    pub epoch: u64,
 }
 
 /// Where its events come from.
@@ -237,7 +235,6 @@ mod tests {
             pid_namespace: "pid:[1]".into(),
             pid: 7,
             pid_started: 99,
-            epoch: 1,
         };
         let source = Source::File { name: "f.gz".into(), sha256: "ab".into(), start: 0, start_line: 1 };
         let intent = Intent {

@@ -64,7 +64,6 @@ mod tests {
             pid_namespace: "n".into(),
             pid: 1,
             pid_started: 1,
-            epoch: 1,
         };
         let source = Source::File { name: "f".into(), sha256: "ab".into(), start, start_line: start / 10 + 1 };
         let created_at = DateTime::UNIX_EPOCH;

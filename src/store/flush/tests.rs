@@ -117,7 +117,6 @@ fn flush(n: u64) -> (FlushName, Intent) {
         pid_namespace: "n".into(),
         pid: 1,
         pid_started: 1,
-        epoch: 1,
     };
     let intent = Intent {
         flush,
@@ -127,7 +126,8 @@ fn flush(n: u64) -> (FlushName, Intent) {
         objects: (0..2).map(|part| format!("data/flights/{flush}-owner-0-{part}.parquet")).collect(),
         source: Source::Queue { queue: "q".into(), shard: 0 },
     };
-    (FlushName::queue("flights", flush, "owner", 0), intent)
+    let epoch = Epoch { instance: "owner".into(), shard: 0, id: Ulid::from_parts(1, 1) };
+    (FlushName::queue("flights", flush, &epoch), intent)
 }
 
 fn committed(intent: &Intent) -> Outcome {

@@ -240,7 +240,6 @@ pub async fn a_flush_is_decided_once(store: &Store) {
         pid_namespace: "n".into(),
         pid: 1,
         pid_started: 1,
-        epoch: 1,
     };
     let intent = |flush: Ulid| Intent {
         flush,
@@ -251,7 +250,8 @@ pub async fn a_flush_is_decided_once(store: &Store) {
         source: Source::Queue { queue: "q".into(), shard: 0 },
     };
     let [first, second] = [1, 2].map(|n| intent(Ulid::from_parts(at.timestamp_millis() as u64 + n, 0)));
-    let [kept, left] = [&first, &second].map(|intent| FlushName::queue("flights", intent.flush, "us", 0));
+    let epoch = Epoch { instance: "us".into(), shard: 0, id: Ulid::from_parts(1, 1) };
+    let [kept, left] = [&first, &second].map(|intent| FlushName::queue("flights", intent.flush, &epoch));
     for (name, intent) in [(&kept, &first), (&left, &second)] {
         log.begin(name, intent).await.unwrap();
         create(store, &intent.objects[0], "rows").await;
