@@ -5,12 +5,14 @@
 //! message is published to a queue. It never waits for the wall clock, so tests may pause time.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
-use super::{Broker, Clock, ConnectError, Ended, Intake, Settler, Subscription};
+use super::{Broker, Clock, ConnectError, Ended, Intake, Settler, Standing, Subscription};
 use crate::event::{Delivery, Message};
 
 /// A broker with its queues; clones are the same broker. Asking about a queue that does not exist gives nothing.
@@ -30,6 +32,9 @@ pub enum AckFault {
     /// The ack fails for us, but the broker did act on it.
     Unheard,
 }
+
+/// How long an owner takes to notice that its connection is dead: two heartbeats.
+pub const NOTICED_AFTER: Duration = Duration::from_secs(20);
 
 #[derive(Default)]
 struct State {
@@ -53,7 +58,7 @@ impl Memory {
         self.with(queue, |queue| {
             let position = queue.published;
             queue.published += 1;
-            queue.ready.insert(position, Stored { message, position });
+            queue.ready.insert(position, Stored { message, position, returns: 0 });
             queue.serve();
             true
         })
@@ -84,6 +89,12 @@ impl Memory {
         self.with(queue, |queue| queue.end_all(&Ended::Lost { reason: "connection cut".into() }));
     }
 
+    /// Cuts all connections that consume from the queue, and tells only the queue: their owners go on as if nothing had
+    /// happened, until [`NOTICED_AFTER`].
+    pub fn half_open(&self, queue: &str) {
+        self.with(queue, |queue| queue.orphan_all(Instant::now() + NOTICED_AFTER));
+    }
+
     /// Ends all subscriptions to the queue, as the broker does when it objects to something.
     pub fn refuse(&self, queue: &str, reason: &str) {
         let (reason, mend) = (reason.to_owned(), "see the broker's log".to_owned());
@@ -104,6 +115,22 @@ impl Memory {
             queue.cancel_all();
         });
         lock(&self.state).queues.remove(queue);
+    }
+
+    /// Drops a message that was given back more often than that, as a queue with a delivery limit and no dead-letter
+    /// exchange does.
+    pub fn limit_deliveries(&self, queue: &str, returns_max: u32) {
+        self.with(queue, |queue| queue.returns_max = Some(returns_max));
+    }
+
+    /// How often the message that was given back most often was.
+    pub fn most_returns(&self, queue: &str) -> u32 {
+        self.with(queue, |queue| queue.most_returns)
+    }
+
+    /// Messages lost to the delivery limit.
+    pub fn dropped(&self, queue: &str) -> usize {
+        self.with(queue, |queue| queue.dropped)
     }
 
     /// Makes the next ack on the queue go wrong.
@@ -159,11 +186,16 @@ struct Queue {
     acked: Vec<Message>,
     ack_fault: Option<AckFault>,
     deleted: bool,
+    returns_max: Option<u32>,
+    most_returns: u32,
+    dropped: usize,
 }
 
 struct Stored {
     message: Message,
     position: u64,
+    /// How often it was given back.
+    returns: u32,
 }
 
 /// A channel with its consumer.
@@ -176,6 +208,8 @@ struct Channel {
     handed_out: u64,
     consuming: bool,
     ended: Option<Ended>,
+    /// The broker gave it up, and its owner notices only then.
+    noticed_at: Option<Instant>,
     arrived: Arc<Notify>,
 }
 
@@ -190,6 +224,7 @@ impl Queue {
             handed_out: 0,
             consuming: true,
             ended: None,
+            noticed_at: None,
             arrived: Arc::clone(&arrived),
         });
         self.serve();
@@ -213,6 +248,12 @@ impl Queue {
         if !self.deleted {
             for mut stored in unacked {
                 stored.message.redelivered = true;
+                stored.returns += 1;
+                self.most_returns = self.most_returns.max(stored.returns);
+                if self.returns_max.is_some_and(|most| stored.returns > most) {
+                    self.dropped += 1;
+                    continue;
+                }
                 self.ready.insert(stored.position, stored);
             }
         }
@@ -241,6 +282,18 @@ impl Queue {
         for id in self.channels.iter().map(|channel| channel.id).collect::<Vec<_>>() {
             self.end(id, why.clone());
         }
+    }
+
+    /// As [`Queue::end_all`], without a word to their owners.
+    fn orphan_all(&mut self, noticed_at: Instant) {
+        let mut unacked = VecDeque::new();
+        for channel in self.channels.iter_mut().filter(|channel| channel.ended.is_none()) {
+            channel.consuming = false;
+            channel.noticed_at.get_or_insert(noticed_at);
+            channel.arrived.notify_one();
+            unacked.extend(std::mem::take(&mut channel.unacked));
+        }
+        self.give_back(unacked);
     }
 
     fn cancel_all(&mut self) {
@@ -322,9 +375,22 @@ impl MemoryIntake {
             return Err(ended.clone());
         }
         let batch = channel.take(max.max(1), self.clock);
-        match batch.is_empty() && !channel.consuming {
+        match batch.is_empty() && !channel.consuming && channel.noticed_at.is_none() {
             true => Err(self.handle.cancelled()),
             false => Ok(batch),
+        }
+    }
+
+    /// Waits until there may be something new.
+    async fn changed(&self) {
+        let noticed_at = lock(&self.handle.queue).channel(self.handle.id).noticed_at;
+        match noticed_at {
+            None => self.arrived.notified().await,
+            Some(noticed_at) => {
+                tokio::time::sleep_until(noticed_at).await;
+                let lost = Ended::Lost { reason: "no heartbeat".into() };
+                lock(&self.handle.queue).end(self.handle.id, lost);
+            }
         }
     }
 }
@@ -337,7 +403,7 @@ impl Intake for MemoryIntake {
             if !batch.is_empty() {
                 return Ok(batch);
             }
-            self.arrived.notified().await;
+            self.changed().await;
         }
     }
 
@@ -346,15 +412,64 @@ impl Intake for MemoryIntake {
             if let Some(ended) = &lock(&self.handle.queue).channel(self.handle.id).ended {
                 return ended.clone();
             }
-            self.arrived.notified().await;
+            self.changed().await;
+        }
+    }
+
+    async fn widen(&mut self, prefetch: u16) -> Result<(), Ended> {
+        if lock(&self.handle.queue).channel(self.handle.id).noticed_at.is_some() {
+            // No answer comes.
+            return Err(self.lost().await);
+        }
+        let mut queue = lock(&self.handle.queue);
+        let deleted = queue.deleted;
+        let channel = queue.channel(self.handle.id);
+        match &channel.ended {
+            Some(ended) => Err(ended.clone()),
+            None if deleted => Err(self.handle.cancelled()),
+            None => {
+                channel.prefetch = usize::from(prefetch.max(1));
+                channel.consuming = true;
+                queue.serve();
+                Ok(())
+            }
         }
     }
 
     async fn cancel(&mut self) -> Result<Vec<Delivery>, Ended> {
+        if lock(&self.handle.queue).channel(self.handle.id).noticed_at.is_some() {
+            // No answer comes.
+            return Err(self.lost().await);
+        }
         lock(&self.handle.queue).channel(self.handle.id).consuming = false;
         match self.poll(usize::MAX) {
             Err(Ended::Cancelled { .. }) => Ok(Vec::new()),
             other => other,
+        }
+    }
+}
+
+struct MemoryStanding(Weak<Handle>);
+
+#[async_trait]
+impl Standing for MemoryStanding {
+    async fn confirm(&self) -> Result<(), Ended> {
+        let lost = || Ended::Lost { reason: "the channel is closed".into() };
+        let noticed_at = {
+            let handle = self.0.upgrade().ok_or_else(lost)?;
+            let mut queue = lock(&handle.queue);
+            let channel = queue.channel(handle.id);
+            if channel.ended.is_some() {
+                return Err(lost());
+            }
+            channel.noticed_at
+        };
+        match noticed_at {
+            None => Ok(()),
+            Some(noticed_at) => {
+                tokio::time::sleep_until(noticed_at).await;
+                Err(lost())
+            }
         }
     }
 }
@@ -377,6 +492,10 @@ impl Settler for MemorySettler {
         let lost = Ended::Lost { reason: "the channel is closed".into() };
         if channel.ended.is_some() {
             return Err(lost);
+        }
+        if channel.noticed_at.is_some() {
+            // Written, and never read by anybody.
+            return Ok(());
         }
         let fault = queue.ack_fault.take();
         if matches!(fault, None | Some(AckFault::Unheard)) {
@@ -402,6 +521,10 @@ impl Settler for MemorySettler {
         channel.handed_out = channel.acked;
         queue.give_back(unacked);
         Ok(())
+    }
+
+    fn standing(&self) -> Arc<dyn Standing> {
+        Arc::new(MemoryStanding(Arc::downgrade(&self.handle)))
     }
 
     async fn close(self: Box<Self>) {

@@ -15,6 +15,8 @@ mod properties;
 pub mod publish;
 mod rabbit;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
@@ -67,6 +69,12 @@ pub trait Intake: Send {
     /// Cancel-safe; what arrives meanwhile is kept for [`Intake::next`].
     async fn lost(&mut self) -> Ended;
 
+    /// Goes on with another prefetch window; what is held, handed out or not, stays as it is, and tags go on counting.
+    ///
+    /// # Errors
+    /// [`Ended`]: as [`Intake::next`] says from then on.
+    async fn widen(&mut self, prefetch: u16) -> Result<(), Ended>;
+
     /// Stops the flow, and hands out what the broker had sent before it stopped: at most the prefetch window.
     ///
     /// The channel stays, for the settler: what was handed out can still be acked or given back. Afterwards
@@ -96,8 +104,22 @@ pub trait Settler: Send {
     /// this not.
     async fn requeue_all(&mut self) -> Result<(), Ended>;
 
+    /// What proves that the subscription stands, to whoever writes what it handed out.
+    fn standing(&self) -> Arc<dyn Standing>;
+
     /// Closes channel and connection, within a bounded time. What is not acked goes back to the queue.
     async fn close(self: Box<Self>);
+}
+
+/// Proves that what a subscription handed out is still its own.
+#[async_trait]
+pub trait Standing: Send + Sync {
+    /// Makes a round trip to the broker over the channel. `Ok`: the channel lived at some time after this was called, so
+    /// nothing that it handed out and that was not settled had been given to anybody else by then.
+    ///
+    /// # Errors
+    /// [`Ended`]: the channel is gone, or gives no answer in time; others may hold the same deliveries.
+    async fn confirm(&self) -> Result<(), Ended>;
 }
 
 /// Why a subscription gave no further delivery or took no further settlement.

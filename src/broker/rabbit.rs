@@ -4,8 +4,8 @@
 //! cross a reconnect silently, and an old tag would then ack a message that nobody holds.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,12 +15,12 @@ use lapin::options::{
     QueueDeclareOptions,
 };
 use lapin::types::{AMQPValue, FieldTable, ShortString};
-use lapin::{Consumer, message};
+use lapin::{Channel, Consumer, message};
 use tokio::time::timeout;
 
 use super::connect::{Brokers, Link, ended, request_error};
 use super::properties::{self, TooLong, short};
-use super::{Broker, Clock, ConnectError, Ended, Intake, Settler, Subscription};
+use super::{Broker, Clock, ConnectError, Ended, Intake, Settler, Standing, Subscription};
 use crate::config::{Declare, QueueType, RabbitMq};
 use crate::event::{Delivery, Message};
 
@@ -55,6 +55,7 @@ impl Broker for Rabbit {
         let shared = Arc::new(Shared {
             link,
             queue: subscription.queue.clone(),
+            prefetch: AtomicU16::new(subscription.prefetch),
             patience: self.brokers.patience(),
             close_timeout: self.brokers.connect_timeout,
             handed_out: AtomicU64::new(0),
@@ -76,14 +77,18 @@ async fn start(link: &Link, subscription: &Subscription) -> Result<Consumer, Con
     if let Some(declare) = &subscription.declare {
         declare_queue(link, &queue, declare).await?;
     }
-    let refused = |error| request_error(&link.broker, &subscription.queue, &error);
+    let consumer = consume(&link.channel, queue.as_str(), subscription.prefetch).await;
+    consumer.map_err(|error| request_error(&link.broker, &subscription.queue, &error))
+}
+
+/// Starts a consumer with a window of its own.
+async fn consume(channel: &Channel, queue: &str, prefetch: u16) -> lapin::Result<Consumer> {
     // On quorum queues 0 would mean 2,000, elsewhere without bound.
-    let prefetch = subscription.prefetch.max(1);
-    link.channel.basic_qos(prefetch, BasicQosOptions { global: false }).await.map_err(refused)?;
+    channel.basic_qos(prefetch.max(1), BasicQosOptions { global: false }).await?;
     let options = BasicConsumeOptions { no_local: false, no_ack: false, exclusive: false, nowait: false };
     // The broker names the consumer: RabbitMQ 4.3 closes a connection that uses a name again.
     let tag = ShortString::default();
-    link.channel.basic_consume(queue, tag, options, FieldTable::default()).await.map_err(refused)
+    channel.basic_consume(queue.into(), tag, options, FieldTable::default()).await
 }
 
 /// Makes the durable queue, and binds it. Both do nothing where it is as asked already.
@@ -124,6 +129,8 @@ fn too_long(link: &Link, error: &TooLong) -> ConnectError {
 struct Shared {
     link: Link,
     queue: String,
+    /// What the consumer was started with.
+    prefetch: AtomicU16,
     /// Longest wait for a request that the broker answers at once.
     patience: Duration,
     close_timeout: Duration,
@@ -134,6 +141,26 @@ struct Shared {
 impl Shared {
     fn too_slow(&self, what: &str) -> Ended {
         Ended::Lost { reason: format!("{what} not done within {:?}", self.patience) }
+    }
+}
+
+/// Does not keep the connection open: who writes a flush may outlive its subscription.
+struct RabbitStanding(Weak<Shared>);
+
+#[async_trait]
+impl Standing for RabbitStanding {
+    async fn confirm(&self) -> Result<(), Ended> {
+        let gone = || Ended::Lost { reason: "the subscription is closed".into() };
+        let shared = self.0.upgrade().ok_or_else(gone)?;
+        // Asks for what is set already: the one request that changes nothing, needs no permission and is answered. The
+        // channel's process at the broker answers, and while it lives the queue gives nothing of it to others.
+        let asked =
+            shared.link.channel.basic_qos(shared.prefetch.load(Relaxed).max(1), BasicQosOptions { global: false });
+        match timeout(shared.patience, asked).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(ended(&shared.queue, &error)),
+            Err(_) => Err(shared.too_slow("basic.qos")),
+        }
     }
 }
 
@@ -171,6 +198,17 @@ impl RabbitIntake {
             Some(Err(error)) => ended(&self.shared.queue, &error),
             _ if self.shared.link.channel.status().connected() => Ended::Cancelled { queue: self.shared.queue.clone() },
             _ => Ended::Lost { reason: "the channel closed".into() },
+        }
+    }
+
+    /// Asks the broker to send no more, and waits until it has confirmed that.
+    async fn stop_consumer(&mut self) {
+        let options = BasicCancelOptions { nowait: false };
+        let cancelled = self.shared.link.channel.basic_cancel(self.consumer.tag(), options);
+        match timeout(self.shared.patience, cancelled).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self.ended = Some(ended(&self.shared.queue, &error)),
+            Err(_) => self.ended = Some(self.shared.too_slow("basic.cancel")),
         }
     }
 
@@ -223,15 +261,36 @@ impl Intake for RabbitIntake {
         }
     }
 
+    async fn widen(&mut self, prefetch: u16) -> Result<(), Ended> {
+        self.stop_consumer().await;
+        // The broker has confirmed: all it ever sent to this consumer is buffered.
+        while self.ended.is_none()
+            && let Some(Some(item)) = self.consumer.next().now_or_never()
+        {
+            match item {
+                Ok(delivery) => self.kept.push_back(delivery),
+                Err(error) => self.ended = Some(ended(&self.shared.queue, &error)),
+            }
+        }
+        if let Some(ended) = &self.ended {
+            return Err(ended.clone());
+        }
+        let started = consume(&self.shared.link.channel, &self.shared.queue, prefetch);
+        match timeout(self.shared.patience, started).await {
+            Ok(Ok(consumer)) => {
+                self.consumer = consumer;
+                self.shared.prefetch.store(prefetch, Relaxed);
+                return Ok(());
+            }
+            Ok(Err(error)) => self.ended = Some(ended(&self.shared.queue, &error)),
+            Err(_) => self.ended = Some(self.shared.too_slow("basic.consume")),
+        }
+        Err(self.ended.clone().expect("it has just ended"))
+    }
+
     async fn cancel(&mut self) -> Result<Vec<Delivery>, Ended> {
         if self.ended.is_none() {
-            let options = BasicCancelOptions { nowait: false };
-            let cancelled = self.shared.link.channel.basic_cancel(self.consumer.tag(), options);
-            match timeout(self.shared.patience, cancelled).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => self.ended = Some(ended(&self.shared.queue, &error)),
-                Err(_) => self.ended = Some(self.shared.too_slow("basic.cancel")),
-            }
+            self.stop_consumer().await;
         }
         let mut batch = Vec::new();
         // The broker has confirmed: all it ever sent is buffered.
@@ -296,6 +355,10 @@ impl Settler for RabbitSettler {
         self.written("basic.nack", self.shared.link.channel.basic_nack(0, options)).await?;
         self.acked = self.shared.handed_out.load(Relaxed);
         Ok(())
+    }
+
+    fn standing(&self) -> Arc<dyn Standing> {
+        Arc::new(RabbitStanding(Arc::downgrade(&self.shared)))
     }
 
     async fn close(self: Box<Self>) {

@@ -327,3 +327,46 @@ fn every_header() -> Vec<(String, HeaderValue)> {
     ];
     values.into_iter().enumerate().map(|(index, value)| (format!("h{index:02}"), value)).collect()
 }
+
+pub async fn a_wider_window_goes_on_where_the_narrow_one_was(fixture: &dyn Fixture) {
+    let queue = filled(fixture, 50).await;
+    let (mut intake, mut settler) = consume(fixture, &queue, 5).await;
+    let narrow = take(&mut intake, 5).await;
+    assert_quiet(&mut intake).await;
+    intake.widen(20).await.expect("the channel lives");
+    let wide = take(&mut intake, 15).await;
+    assert_eq!(bodies(&[narrow, wide.clone()].concat()), numbers(0..20));
+    assert_eq!(tags(&wide), (6..=20).collect::<Vec<_>>());
+    settler.ack_through(20).await.expect("one ack for what both windows took");
+    settler.standing().confirm().await.expect("the channel lives");
+    assert_eq!(bodies(&take(&mut intake, 20).await), numbers(20..40));
+    settler.close().await;
+    drop(intake);
+    assert_ready(fixture, &queue, 30).await;
+}
+
+pub async fn a_window_is_widened_while_deliveries_wait(fixture: &dyn Fixture) {
+    let queue = filled(fixture, 200).await;
+    let (mut intake, mut settler) = consume(fixture, &queue, 10).await;
+    let mut taken = take(&mut intake, 3).await;
+    intake.widen(100).await.expect("the channel lives");
+    settler.ack_through(2).await.expect("ack");
+    taken.extend(take(&mut intake, 97).await);
+    assert_eq!(bodies(&taken), numbers(0..100));
+    assert_eq!(tags(&taken), (1..=100).collect::<Vec<_>>());
+}
+
+pub async fn a_channel_proves_that_it_stands_until_it_is_gone(fixture: &dyn Fixture) {
+    let queue = filled(fixture, 5).await;
+    let (mut intake, settler) = consume(fixture, &queue, 5).await;
+    take(&mut intake, 5).await;
+    let standing = settler.standing();
+    for _ in 0..3 {
+        standing.confirm().await.expect("the channel lives");
+    }
+    fixture.cut(&queue).await;
+    standing.confirm().await.expect_err("the connection is cut");
+    drop((intake, settler));
+    standing.confirm().await.expect_err("both halves are gone");
+    assert_ready(fixture, &queue, 5).await;
+}
