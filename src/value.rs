@@ -293,7 +293,8 @@ impl Pointer {
             return Ok(Self { text: String::new(), segments: Vec::new() });
         }
         let Some(rest) = text.strip_prefix('/') else {
-            return Err(format!("a JSON pointer starts with \"/\": write \"/{text}\""));
+            let mended = format!("/{text}");
+            return Err(format!("a JSON pointer starts with \"/\": write {mended:?}"));
         };
         let segments = rest.split('/').map(unescape_segment).collect::<Result<Vec<_>, _>>()?;
         Ok(Self { text: text.to_owned(), segments })

@@ -4,6 +4,7 @@
 mod columns; // the file's schema
 mod decode;
 mod encode;
+mod identity; // what it is known by
 mod rows;
 #[cfg(test)]
 pub(crate) mod samples;
@@ -18,6 +19,7 @@ use ulid::Ulid;
 
 pub use decode::{DecodeError, IssueRef, Narrowing, Summary, decode, decode_summaries, decode_where};
 pub use encode::{EncodeError, Encoder, encode};
+pub use identity::{IDENTITY_COLUMNS, Identity, identities};
 
 use super::fingerprint::{GroupId, Signature};
 use crate::event::{Delivery, Message};
