@@ -64,12 +64,17 @@ const REQUEUED: Definition =
 const SUPPRESSED: Definition = counter(
     "parqueduct_duplicates_suppressed_total",
     &["pipeline"],
-    "Redeliveries whose row or dead letter was durable already",
+    "Deliveries acked without a row, for their row or dead letter was durable already",
+);
+const ID_REUSED: Definition = counter(
+    "parqueduct_id_reused_total",
+    &["pipeline"],
+    "Redeliveries archived although a row has their event id: its body differs, so it is another event",
 );
 const SETTLEMENTS_LOST: Definition = counter(
     "parqueduct_settlements_lost_total",
     &["pipeline"],
-    "Acks that did not reach the broker after their flush was durable; the deliveries come back",
+    "Acks that did not reach the broker after their flush was durable; the deliveries come back, and are suppressed",
 );
 const IN_FLIGHT: Definition = gauge("parqueduct_in_flight", &["pipeline"], "Deliveries received and not yet settled");
 const OLDEST_UNACKED: Definition =
@@ -108,6 +113,7 @@ pub const TABLE: &[Definition] = &[
     DEAD_LETTERED,
     REQUEUED,
     SUPPRESSED,
+    ID_REUSED,
     SETTLEMENTS_LOST,
     IN_FLIGHT,
     OLDEST_UNACKED,
@@ -133,6 +139,7 @@ pub struct Metrics {
     dead_lettered: IntCounterVec,
     requeued: IntCounterVec,
     suppressed: IntCounterVec,
+    id_reused: IntCounterVec,
     settlements_lost: IntCounterVec,
     in_flight: GaugeVec,
     oldest_unacked: GaugeVec,
@@ -164,6 +171,7 @@ impl Metrics {
             dead_lettered: counters(&registry, DEAD_LETTERED),
             requeued: counters(&registry, REQUEUED),
             suppressed: counters(&registry, SUPPRESSED),
+            id_reused: counters(&registry, ID_REUSED),
             settlements_lost: counters(&registry, SETTLEMENTS_LOST),
             in_flight: gauges(&registry, IN_FLIGHT),
             oldest_unacked: gauges(&registry, OLDEST_UNACKED),
@@ -190,6 +198,7 @@ impl Metrics {
             ledger: Arc::default(),
             shards: (0..shards).map(|_| ShardGauges::default()).collect(),
             received_bytes: self.received_bytes.with_label_values(labels),
+            id_reused: self.id_reused.with_label_values(labels),
             settlements_lost: self.settlements_lost.with_label_values(labels),
             broker_reconnects: self.broker_reconnects.with_label_values(labels),
             flush_seconds: self.flush_seconds.with_label_values(labels),
@@ -266,6 +275,7 @@ pub struct PipelineMetrics {
     pub ledger: Arc<Ledger>,
     pub shards: Vec<ShardGauges>,
     pub received_bytes: IntCounter,
+    pub id_reused: IntCounter,
     pub settlements_lost: IntCounter,
     pub broker_reconnects: IntCounter,
     pub flush_seconds: Histogram,

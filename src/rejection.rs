@@ -95,6 +95,7 @@ codes! {
     EncodeType "encode.type" Encode "a value is not of its column's type",
     EncodeRefused "encode.refused" Encode "Parquet cannot hold the row",
     InternalPanic "internal.panic" Internal "this event alone makes the program panic",
+    InternalCrash "internal.crash" Internal "the process ended each time it had this event alone in hand",
 }
 
 impl fmt::Display for Code {

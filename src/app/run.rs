@@ -14,7 +14,7 @@ use crate::app::{self, machine};
 use crate::broker::{Broker, Rabbit};
 use crate::config::Config;
 use crate::http;
-use crate::ingest::{Committer, PipelineParts, Plan, ShardPanicked, Stop, await_store, run_pipeline};
+use crate::ingest::{Committer, LookBackLimits, PipelineParts, Plan, ShardPanicked, Stop, await_store, run_pipeline};
 use crate::metrics::{Metrics, PipelineMetrics};
 use crate::store::flush::FlushLog;
 use crate::store::{Capabilities, Store};
@@ -104,6 +104,13 @@ impl Start {
             reconnect: (config.rabbitmq.reconnect_min, config.rabbitmq.reconnect_max),
             flush_grace: config.run.flush_grace,
             liveness: Arc::new(machine::liveness),
+            look_back: LookBackLimits {
+                within: config.run.look_back,
+                rows_max: config.run.look_back_rows,
+                patience: config.run.look_up_patience,
+                grace: config.run.flush_grace,
+                hold_max: config.run.flush_grace / 2,
+            },
         };
         run_pipeline(parts, stop).await
     }

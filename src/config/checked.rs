@@ -165,6 +165,12 @@ pub struct Run {
     pub drain_timeout: Duration,
     /// How long an intent of an owner that cannot be seen is left alone before it is aborted.
     pub flush_grace: Duration,
+    /// How far back from a pipeline's newest flush redelivered messages are looked up.
+    pub look_back: Duration,
+    /// Keys of rows and dead letters kept for that; 40 bytes each.
+    pub look_back_rows: usize,
+    /// How long a look-up waits for a flush of another process before it aborts it.
+    pub look_up_patience: Duration,
     /// `/readyz` fails when the oldest unacked delivery is older than this.
     pub unacked_age_max: Duration,
 }
@@ -184,6 +190,8 @@ pub struct Pipeline {
     pub schema_version: u32,
     /// `None`: the `message_id` property.
     pub event_id: Option<Pointer>,
+    /// `Some`: events published twice within that time are left out as well.
+    pub dedupe_window: Option<Duration>,
     /// `None`: the `timestamp` property, else the arrival.
     pub event_time: Option<Pointer>,
     pub event_time_format: TimeFormat,
@@ -207,6 +215,15 @@ pub struct Pipeline {
     pub open_partitions_max: usize,
     /// zstd level of the Parquet files, 1 to 22.
     pub compression_level: i32,
+}
+
+/// Which repeats are left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dedupe {
+    /// Those that the broker flags.
+    Redelivered,
+    /// Those published twice, too.
+    Window,
 }
 
 /// How to make the queue, when asked to.

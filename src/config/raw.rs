@@ -3,13 +3,14 @@
 
 use std::time::Duration;
 
-use super::checked::{Format, LogFormat, QueueType, Secret, TimeFormat};
+use super::checked::{Dedupe, Format, LogFormat, QueueType, Secret, TimeFormat};
 use super::keys::{Kind, section};
 use super::read::{AnyText, Given, Raw, Size, words};
 use super::text::{FilePath, Text};
 
 words!(LogFormat: "text" => Text, "json" => Json);
 words!(QueueType: "classic" => Classic, "quorum" => Quorum);
+words!(Dedupe: "redelivered" => Redelivered, "window" => Window);
 words!(Format: "json" => Json; later "avro", "protobuf", "msgpack");
 words!(
     TimeFormat: "rfc3339" => Rfc3339,
@@ -157,6 +158,15 @@ section! {
         /// How long an unfinished flush of an instance that cannot be seen is left alone before it is undone. Half of it
         /// is how long a flush is held while the store is away; then its deliveries go back to the queue, once.
         flush_grace: Duration = default("15m"), within "1s" to "7d";
+        /// How far back redelivered messages are looked up, so that none is written twice: counted from the pipeline's
+        /// newest flush, so that downtime does not matter. What the broker gave back must come again within it.
+        look_back: Duration = default("24h"), within "1m" to "30d";
+        /// Events and dead letters known for that, by pipeline; the oldest are forgotten first. Each takes about 40
+        /// bytes, and only once something is redelivered.
+        look_back_rows: u64 = default(2000000), within 1000 to 1000000000;
+        /// How long a look-up waits for a flush of another process to be decided before it undoes it. Its owner is
+        /// mostly gone; if it only was slow, its deliveries go back to the queue.
+        look_up_patience: Duration = default("30s"), within "100ms" to "1h";
         /// /readyz says no when the oldest unacked delivery is older than this.
         unacked_age_max: Duration = default("10m"), within "1s" to "7d";
     }
@@ -187,6 +197,13 @@ section! {
         /// Where the event's id is: a JSON pointer to a string or integer. Unset: the message_id property. Events
         /// without an id are archived, but one that is delivered twice may then be there twice.
         event_id: Text = unset("/id");
+        /// Which repeats are left out, known by id and body: "redelivered", those that the broker may have delivered
+        /// before; or "window", also those that were published twice within dedupe_window, as far as one process sees
+        /// both.
+        dedupe: Dedupe = default("redelivered");
+        /// How long an event is remembered with dedupe = "window". Takes 20 to 40 bytes an event, run.look_back_rows at
+        /// most.
+        dedupe_window: Duration = default("10m"), within "1s" to "7d";
         /// Where the event's time is: a JSON pointer. An event whose time is missing or cannot be read is then a dead
         /// letter. Unset: the timestamp property, or else the time of arrival.
         event_time: Text = unset("/occurred_at");

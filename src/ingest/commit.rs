@@ -9,6 +9,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
+use crate::broker::{Ended, Standing};
 use crate::ingest::worker::{Sealed, SealedObject};
 use crate::ingest::{Stop, Surroundings};
 use crate::metrics::Metrics;
@@ -23,9 +24,16 @@ pub enum Fate {
     /// Its objects and its outcome are durable: ack.
     Durable,
     /// Nothing of it counts: its deliveries go back, or went back already.
-    Abandoned,
-    /// As abandoned, but the store could not be told: whoever meets its intent aborts it.
-    Unresolved(Box<Unresolved>),
+    Abandoned(Box<Abandoned>),
+}
+
+/// What is left of a flush that is not committed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Abandoned {
+    /// The store could not be told: whoever meets its intent aborts it.
+    pub unresolved: Option<Unresolved>,
+    /// The channel did not stand the proof: others may hold its deliveries.
+    pub lost: Option<Ended>,
 }
 
 /// A flush of ours that is to be aborted as soon as the store answers.
@@ -68,10 +76,15 @@ const LAST_REQUEST_MAX: Duration = Duration::from_secs(3);
 /// How long the abort of a flush may take before it is left to a later resolve.
 const ABORT_MAX: Duration = Duration::from_secs(5);
 
+/// Why a flush of ours is aborted by ourselves.
+const GONE_BACK: &str = "its deliveries went back to the queue";
+
 /// A flush under way: how far it has come, so that a retry repeats nothing.
 struct Flush<'a> {
     of: &'a FlushOf,
     sealed: &'a Sealed,
+    /// What is to prove that the deliveries are ours; `None` once it has.
+    standing: Option<&'a dyn Standing>,
     /// Made at the first attempt; `None` as long as nothing can stand in the store.
     intent: Option<Intent>,
     begun: bool,
@@ -82,11 +95,29 @@ struct Flush<'a> {
 
 impl Committer {
     /// Writes `sealed`. Trouble of the store is waited out; `over` ends the waiting, and from then on the flush is no
-    /// longer committed, for its deliveries belong to the queue again.
-    pub async fn commit(&self, of: &FlushOf, sealed: &Sealed, over: &CancellationToken) -> Fate {
+    /// longer committed, for its deliveries belong to the queue again. With `standing`, it is committed only once that
+    /// has proven, after the intent stood, that the deliveries are ours: whoever gets them later then finds the intent.
+    pub async fn commit(
+        &self,
+        of: &FlushOf,
+        sealed: &Sealed,
+        standing: Option<&dyn Standing>,
+        over: &CancellationToken,
+    ) -> Fate {
+        if sealed.objects.is_empty() {
+            // Nothing but repeats: all of it is durable already.
+            return Fate::Durable;
+        }
         let mut backoff = self.surroundings.backoff(self.backoff);
-        let mut flush =
-            Flush { of, sealed, intent: None, begun: false, written: vec![false; sealed.objects.len()], outcome: None };
+        let mut flush = Flush {
+            of,
+            sealed,
+            standing,
+            intent: None,
+            begun: false,
+            written: vec![false; sealed.objects.len()],
+            outcome: None,
+        };
         let give_up = async {
             match self.hold_max {
                 Some(hold_max) => tokio::time::sleep(hold_max).await,
@@ -149,15 +180,24 @@ impl Committer {
     /// # Errors
     /// The store's; try again later.
     pub async fn abort(&self, flush: &Unresolved) -> Result<(), FlushError> {
-        if self.abort_flush(&flush.name, &flush.intent).await? == Decision::AlreadyCommitted {
+        if self.abort_flush(&flush.name, &flush.intent, GONE_BACK).await? == Decision::AlreadyCommitted {
             warn!(pipeline = %self.pipeline, flush = %flush.intent.flush, "a flush turns out to be durable though its deliveries went back: they come once more");
         }
         Ok(())
     }
 
-    async fn abort_flush(&self, name: &FlushName, intent: &Intent) -> Result<Decision, FlushError> {
+    /// Decides that a flush does not count, unless it is committed already, and deletes its objects.
+    ///
+    /// # Errors
+    /// The store's; try again later.
+    pub(super) async fn abort_flush(
+        &self,
+        name: &FlushName,
+        intent: &Intent,
+        reason: &str,
+    ) -> Result<Decision, FlushError> {
         let now = (self.surroundings.now)();
-        let outcome = Outcome::aborted(intent, &self.owner.instance, "its deliveries went back to the queue", now);
+        let outcome = Outcome::aborted(intent, &self.owner.instance, reason, now);
         let decision = self.log.abort(name, &outcome).await?;
         if decision != Decision::AlreadyCommitted {
             self.log.discard(intent).await?;
@@ -186,13 +226,25 @@ impl Committer {
                 Err(FlushError::Taken(_)) => {
                     // Only names of file flushes are not unique: another process takes the same lines.
                     flush.intent = None;
-                    return Ok(Fate::Abandoned);
+                    return Ok(Fate::Abandoned(Box::default()));
                 }
                 begun => begun?,
             }
             flush.begun = true;
         }
-        self.write_objects(&flush.sealed.objects, &mut flush.written).await?;
+        let writing = self.write_objects(&flush.sealed.objects, &mut flush.written);
+        let proving = async {
+            match flush.standing {
+                Some(standing) => standing.confirm().await,
+                None => Ok(()),
+            }
+        };
+        let (written, proven) = tokio::join!(writing, proving);
+        if let Err(lost) = proven {
+            return Ok(self.abandon_lost(flush, lost).await);
+        }
+        flush.standing = None;
+        written?;
         if over.is_cancelled() {
             return Ok(self.abandon(flush).await);
         }
@@ -202,7 +254,7 @@ impl Committer {
             Decision::AlreadyAborted | Decision::AlreadyCommitted => {
                 warn!(pipeline = %self.pipeline, flush = %flush.sealed.flush, "another process took us for dead and aborted a flush: its deliveries go back to the queue");
                 self.log.discard(intent).await?;
-                Ok(Fate::Abandoned)
+                Ok(Fate::Abandoned(Box::default()))
             }
         }
     }
@@ -221,20 +273,27 @@ impl Committer {
         Ok(())
     }
 
+    async fn abandon_lost(&self, flush: &Flush<'_>, lost: Ended) -> Fate {
+        match self.abandon(flush).await {
+            Fate::Durable => Fate::Durable,
+            Fate::Abandoned(abandoned) => Fate::Abandoned(Box::new(Abandoned { lost: Some(lost), ..*abandoned })),
+        }
+    }
+
     /// Sees to it that nothing of a flush counts, unless it is committed already.
     async fn abandon(&self, flush: &Flush<'_>) -> Fate {
-        let Some(intent) = &flush.intent else { return Fate::Abandoned };
+        let Some(intent) = &flush.intent else { return Fate::Abandoned(Box::default()) };
         let name = &flush.of.name;
         if !flush.begun && name.begun_at().is_none() {
             // The name of a file's flush may be another process's: only what surely is ours is aborted.
-            return Fate::Abandoned;
+            return Fate::Abandoned(Box::default());
         }
-        match tokio::time::timeout(ABORT_MAX, self.abort_flush(name, intent)).await {
+        match tokio::time::timeout(ABORT_MAX, self.abort_flush(name, intent, GONE_BACK)).await {
             // An attempt to commit whose answer was lost had succeeded.
             Ok(Ok(Decision::AlreadyCommitted)) => return Fate::Durable,
             Ok(Ok(_)) => {
                 debug!(pipeline = %self.pipeline, flush = %intent.flush, "flush aborted: its deliveries went back to the queue");
-                return Fate::Abandoned;
+                return Fate::Abandoned(Box::default());
             }
             Ok(Err(error)) => {
                 warn!(pipeline = %self.pipeline, error = chain(&error), "flush left without outcome: it is aborted when the store answers");
@@ -243,7 +302,8 @@ impl Committer {
                 warn!(pipeline = %self.pipeline, within = ?ABORT_MAX, "flush left without outcome, for the store does not answer: it is aborted when it does");
             }
         }
-        Fate::Unresolved(Box::new(Unresolved { name: name.clone(), intent: intent.clone() }))
+        let unresolved = Unresolved { name: name.clone(), intent: intent.clone() };
+        Fate::Abandoned(Box::new(Abandoned { unresolved: Some(unresolved), lost: None }))
     }
 
     fn intent(&self, of: &FlushOf, sealed: &Sealed) -> Intent {

@@ -22,7 +22,7 @@ use crate::ingest::worker::{Origin, Sealed, Worker};
 use crate::ingest::{Plan, Stop, Surroundings};
 use crate::metrics::PipelineMetrics;
 use crate::receipt::RequeueCause;
-use crate::store::flush::{FileEnd, FlushError, FlushName, FlushState, Liveness, Resume, Source};
+use crate::store::flush::{Epoch, FileEnd, FlushError, FlushName, FlushState, Liveness, Resume, Source};
 
 const LINES_PER_BATCH: usize = 4096;
 const BYTES_PER_BATCH: usize = 4 * 1024 * 1024;
@@ -107,7 +107,8 @@ pub async fn ingest_file(
         info!(file = %source.name, bytes = start.bytes, lines = start.lines, "resuming after what is durable already");
     }
     let origin = Origin { shard: 0, source: AttemptSource::File, file: Some(source.name.clone()) };
-    let worker = Worker::new(Arc::clone(&parts.plan), parts.surroundings.clone(), Arc::clone(&parts.metrics), origin);
+    let worker =
+        Worker::new(Arc::clone(&parts.plan), parts.surroundings.clone(), Arc::clone(&parts.metrics), origin, None);
     let over = CancellationToken::new();
     // Also when this future is dropped: a flush that nobody waits for must not be committed.
     let _over_when_dropped = over.clone().drop_guard();
@@ -118,6 +119,7 @@ pub async fn ingest_file(
         attempt: resume.attempt,
         sealed_through: start,
         ends: VecDeque::new(),
+        epoch: Epoch { instance: parts.plan.instance.clone(), shard: 0, id: (parts.surroundings.ulid)() },
         commit: None,
         progress,
         over,
@@ -170,6 +172,8 @@ struct FileRun<'a> {
     sealed_through: FileProgress,
     /// For each line handed to the worker and not yet sealed: its number and the offset after it.
     ends: VecDeque<(u64, u64)>,
+    /// Of standard input, which no offset names.
+    epoch: Epoch,
     commit: Option<JoinHandle<(FlushOf, Sealed, FileProgress, Fate)>>,
     progress: &'a (dyn Fn(FileProgress) + Sync),
     over: CancellationToken,
@@ -252,7 +256,7 @@ impl FileRun<'_> {
             },
             // Nothing tells one standard input from another: it is never resumed.
             None => FlushOf {
-                name: FlushName::queue(pipeline, sealed.flush, &self.parts.plan.instance, 0),
+                name: FlushName::queue(pipeline, sealed.flush, &self.epoch),
                 source: Source::Queue { queue: "-".to_owned(), shard: 0 },
                 end: None,
             },
@@ -262,7 +266,7 @@ impl FileRun<'_> {
         self.sealed_through = end;
         let (committer, over) = (Arc::clone(&self.parts.committer), self.over.clone());
         self.commit = Some(tokio::spawn(async move {
-            let fate = committer.commit(&of, &sealed, &over).await;
+            let fate = committer.commit(&of, &sealed, None, &over).await;
             (of, sealed, end, fate)
         }));
         Ok(())

@@ -17,6 +17,16 @@ pub enum Verdict {
     Archived,
     /// Nothing was added: the batches have no room for it. Seal them, then judge it again.
     Full,
+    /// Nothing was added: its row is durable, or held, already.
+    Repeat,
+}
+
+/// Why a delivery cannot be archived, and what could be read of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rejected {
+    pub rejection: Rejection,
+    /// The event's id, if it could be read.
+    pub event_id: Option<String>,
 }
 
 /// Judges deliveries; keeps only buffers between two.
@@ -31,15 +41,48 @@ impl Judge {
         Self { plan, decoder: Decoder::Json(JsonDecoder::new(limits)) }
     }
 
-    /// Decodes and validates `delivery` and appends it to `batches` as the row of the flush's delivery `number`.
+    /// Decodes and validates `delivery` and appends it to `batches` as the row of the flush's delivery `number`. With
+    /// `is_repeat`, a good event is first shown to it, by its id and the hash of its body.
     ///
     /// # Errors
     /// Why it cannot be archived; then `batches` are as they were.
-    pub fn judge(&mut self, number: u32, delivery: &Delivery, batches: &mut Batches) -> Result<Verdict, Rejection> {
+    pub fn judge(
+        &mut self,
+        number: u32,
+        delivery: &Delivery,
+        batches: &mut Batches,
+        is_repeat: Option<IsRepeat<'_>>,
+    ) -> Result<Verdict, Rejected> {
         let plan = &self.plan;
-        self.decoder.decode(&delivery.message.body, |tape| archive_event(plan, number, delivery, tape, batches))?
+        let undecoded = |rejection| {
+            let by_message = plan.config.event_id.is_none();
+            let event_id = delivery.message.properties.message_id.clone().filter(|_| by_message);
+            Rejected { rejection, event_id }
+        };
+        let judged = self.decoder.decode(&delivery.message.body, |tape| {
+            archive_event(plan, number, delivery, tape, batches, is_repeat)
+                .map_err(|rejection| Rejected { rejection, event_id: readable_id(plan, delivery, tape) })
+        });
+        judged.map_err(undecoded)?
+    }
+
+    /// The id of an event that was judged good before.
+    pub fn event_id(&mut self, delivery: &Delivery) -> Option<String> {
+        let plan = &self.plan;
+        let read = self.decoder.decode(&delivery.message.body, |tape| readable_id(plan, delivery, tape));
+        read.ok().flatten()
     }
 }
+
+/// The event's id, if it has one where the pipeline looks for it.
+fn readable_id(plan: &Plan, delivery: &Delivery, tape: &Tape<'_>) -> Option<String> {
+    let mut digits = String::new();
+    let id = event_id(plan, delivery, tape.root(), &mut digits).ok()?;
+    id.map(str::to_owned)
+}
+
+/// Tells of a good event, by its id and the hash of its body, whether its row is there already.
+pub type IsRepeat<'a> = &'a mut dyn FnMut(&str, &[u8; 16]) -> bool;
 
 fn archive_event(
     plan: &Plan,
@@ -47,17 +90,24 @@ fn archive_event(
     delivery: &Delivery,
     tape: &Tape<'_>,
     batches: &mut Batches,
+    is_repeat: Option<IsRepeat<'_>>,
 ) -> Result<Verdict, Rejection> {
     plan.validator.check(tape)?;
     let event = tape.root();
     let mut digits = String::new();
     let id = event_id(plan, delivery, event, &mut digits)?;
     let event_time_us = event_time(plan, delivery, event)?;
+    let body_hash = delivery.message.body_hash();
+    if let (Some(is_repeat), Some(id)) = (is_repeat, id)
+        && is_repeat(id, &body_hash)
+    {
+        return Ok(Verdict::Repeat);
+    }
     let row = Row {
         delivery: number,
         event,
         id,
-        body_hash: delivery.message.body_hash(),
+        body_hash,
         dead_letter_id: None,
         event_time_us,
         ingested_at_us: delivery.received_at.timestamp_micros(),

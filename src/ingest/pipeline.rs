@@ -9,7 +9,9 @@ use tracing::{error, info, warn};
 use crate::broker::{Broker, ConnectError, Subscription};
 use crate::dlq::record::AttemptSource;
 use crate::ingest::commit::{Committer, Unresolved, chain};
-use crate::ingest::shard::{EpochEnd, ShardParts, Stop, run_epoch};
+use crate::ingest::crashes::{Journal, SharedJournal};
+use crate::ingest::repeats::{LookBack, LookBackLimits};
+use crate::ingest::shard::{EpochEnd, EpochReport, ShardParts, Stop, run_epoch};
 use crate::ingest::worker::Origin;
 use crate::ingest::{Plan, Surroundings};
 use crate::metrics::PipelineMetrics;
@@ -31,6 +33,7 @@ pub struct PipelineParts {
     /// How long an intent of an owner that cannot be seen is left alone.
     pub flush_grace: Duration,
     pub liveness: LookAt,
+    pub look_back: LookBackLimits,
 }
 
 /// A shard panicked: a defect. Nothing it held was acked, so nothing is lost, but the process must not go on half.
@@ -45,12 +48,17 @@ pub struct ShardPanicked {
 /// # Errors
 /// When a shard panicked; the others were asked to drain.
 pub async fn run_pipeline(parts: PipelineParts, stop: Stop) -> Result<(), ShardPanicked> {
-    if !resolve_flushes(&parts, &stop).await {
-        return Ok(());
-    }
+    let Some(journal) = begin(&parts, &stop).await else { return Ok(()) };
+    let journal = Arc::new(journal);
+    let look_back = Arc::new(LookBack::new(
+        Arc::clone(&parts.committer),
+        Arc::clone(&parts.liveness),
+        parts.look_back,
+        parts.plan.config.dedupe_window,
+    ));
     let mut shards = JoinSet::new();
     for shard in 0..parts.plan.config.shards {
-        shards.spawn(run_shard(parts.clone(), shard, stop.clone()));
+        shards.spawn(run_shard(parts.clone(), Arc::clone(&look_back), Arc::clone(&journal), shard, stop.clone()));
     }
     let mut panicked = false;
     let mut next_look = tokio::time::interval(parts.flush_grace);
@@ -74,6 +82,12 @@ pub async fn run_pipeline(parts: PipelineParts, stop: Stop) -> Result<(), ShardP
         () = look_again(&parts) => {}
         () = stop.halt.cancelled() => {}
     }
+    if !panicked {
+        tokio::select! {
+            () = journal.close() => {}
+            () = stop.halt.cancelled() => {}
+        }
+    }
     if panicked { Err(ShardPanicked { pipeline: parts.plan.config.name.clone() }) } else { Ok(()) }
 }
 
@@ -83,22 +97,29 @@ async fn look_again(parts: &PipelineParts) {
     }
 }
 
-/// Aborts what dead owners left without outcome, before the first delivery is taken; false when asked to stop meanwhile.
-async fn resolve_flushes(parts: &PipelineParts, stop: &Stop) -> bool {
+/// Aborts what dead owners left without outcome, and looks how earlier runs ended, before the first delivery is taken;
+/// `None` when asked to stop meanwhile.
+async fn begin(parts: &PipelineParts, stop: &Stop) -> Option<Journal> {
+    let id = (parts.surroundings.ulid)();
     let mut backoff = parts.surroundings.backoff(parts.reconnect);
     let pipeline = &parts.plan.config.name;
     loop {
-        let resolved = tokio::select! {
-            resolved = resolve_once(parts) => resolved,
-            () = stop.drain.cancelled() => return false,
+        let begun = async {
+            resolve_once(parts).await?;
+            let Committer { store, owner, .. } = parts.committer.as_ref();
+            Ok::<_, FlushError>(Journal::open(store, pipeline, owner, id, &parts.liveness).await?)
         };
-        match resolved {
-            Ok(()) => return true,
+        let begun = tokio::select! {
+            begun = begun => begun,
+            () = stop.drain.cancelled() => return None,
+        };
+        match begun {
+            Ok(journal) => return Some(journal),
             Err(error) => {
                 let wait = backoff.next_wait();
                 warn!(%pipeline, error = chain(&error), ?wait, "the store cannot be read: no delivery is taken yet");
                 if !sleep_unless_stopped(wait, stop).await {
-                    return false;
+                    return None;
                 }
             }
         }
@@ -118,18 +139,21 @@ async fn resolve_once(parts: &PipelineParts) -> Result<(), FlushError> {
     Ok(())
 }
 
-async fn run_shard(parts: PipelineParts, shard: u16, stop: Stop) {
+async fn run_shard(parts: PipelineParts, look_back: Arc<LookBack>, journal: SharedJournal, shard: u16, stop: Stop) {
+    let mut care = journal.care();
     let shard_parts = ShardParts {
         plan: Arc::clone(&parts.plan),
         surroundings: parts.surroundings.clone(),
         metrics: Arc::clone(&parts.metrics),
         committer: Arc::clone(&parts.committer),
+        look_back,
+        journal,
         shard,
         stop: stop.clone(),
     };
     let origin = Origin { shard, source: AttemptSource::Queue, file: None };
     let config = &parts.plan.config;
-    let subscription = Subscription {
+    let mut subscription = Subscription {
         queue: config.queue.clone(),
         prefetch: config.prefetch,
         declare: config.declare.clone(),
@@ -149,6 +173,7 @@ async fn run_shard(parts: PipelineParts, shard: u16, stop: Stop) {
             }
             continue;
         }
+        subscription.prefetch = care.window(config.prefetch);
         let connected = tokio::select! {
             () = stop.drain.cancelled() => break,
             connected = parts.broker.consume(&subscription) => connected,
@@ -156,7 +181,9 @@ async fn run_shard(parts: PipelineParts, shard: u16, stop: Stop) {
         let needs_a_person = match connected {
             Ok((intake, settler)) => {
                 info!(pipeline = %config.name, shard, queue = %config.queue, "consuming");
-                let (end, received) = run_epoch(&shard_parts, origin.clone(), intake, settler, &mut unresolved).await;
+                let run = run_epoch(&shard_parts, origin.clone(), care, intake, settler, &mut unresolved);
+                let EpochReport { end, received, care: next } = run.await;
+                care = next;
                 if !report_end(&parts, shard, &end) {
                     break;
                 }

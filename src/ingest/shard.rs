@@ -16,11 +16,13 @@ use tracing::{debug, info, warn};
 use crate::broker::{Ended, Intake, Settler};
 use crate::event::Delivery;
 use crate::ingest::commit::{Committer, Fate, FlushOf, Unresolved};
+use crate::ingest::crashes::{Care, SharedJournal, Suspect};
+use crate::ingest::repeats::{GivenUp, LookBack};
 use crate::ingest::worker::{Origin, Sealed, Worker};
 use crate::ingest::{Plan, Surroundings};
 use crate::metrics::{PipelineMetrics, ShardGauges};
-use crate::receipt::RequeueCause;
-use crate::store::flush::{FlushName, Source};
+use crate::receipt::{Receipt, RequeueCause};
+use crate::store::flush::{Epoch as EpochName, FlushName, Source};
 
 /// Deliveries judged in one go: enough to make the hop to the blocking thread cheap, few enough to keep acks prompt.
 const BATCH_DELIVERIES_MAX: usize = 4096;
@@ -51,6 +53,8 @@ pub struct ShardParts {
     pub surroundings: Surroundings,
     pub metrics: Arc<PipelineMetrics>,
     pub committer: Arc<Committer>,
+    pub look_back: Arc<LookBack>,
+    pub journal: SharedJournal,
     pub shard: u16,
     pub stop: Stop,
 }
@@ -61,24 +65,43 @@ impl ShardParts {
     }
 }
 
-/// Runs one epoch to its end, and counts the deliveries it took; flushes that could not be given an outcome are added to `unresolved`.
+/// What an epoch came to.
+#[derive(Debug)]
+pub struct EpochReport {
+    pub end: EpochEnd,
+    /// Deliveries taken.
+    pub received: u64,
+    /// With how much care the next one is to begin.
+    pub care: Care,
+}
+
+/// Runs one epoch to its end, which begins with `care`, as the subscription did; flushes that could not be given an
+/// outcome are added to `unresolved`.
 pub async fn run_epoch(
     parts: &ShardParts,
     origin: Origin,
+    care: Care,
     intake: Box<dyn Intake>,
     settler: Box<dyn Settler>,
     unresolved: &mut Vec<Unresolved>,
-) -> (EpochEnd, u64) {
+) -> EpochReport {
     parts.gauges().set_connected(true);
-    let worker = Worker::new(Arc::clone(&parts.plan), parts.surroundings.clone(), Arc::clone(&parts.metrics), origin);
+    let repeats = Some(parts.look_back.view());
+    let mut worker =
+        Worker::new(Arc::clone(&parts.plan), parts.surroundings.clone(), Arc::clone(&parts.metrics), origin, repeats);
+    worker.set_rows_max(rows_max(care, &parts.plan));
+    let instance = parts.plan.instance.clone();
+    let name = EpochName { instance, shard: parts.shard, id: (parts.surroundings.ulid)() };
     let over = CancellationToken::new();
     // Also when this future is dropped: then the deliveries go back, and no flush of theirs may be committed any more.
     let _over_when_dropped = over.clone().drop_guard();
     let mut epoch = Epoch {
         parts,
+        name,
         intake,
         settler,
         over,
+        look_up: None,
         worker: Some(Box::new(worker)),
         work: None,
         flush_at: None,
@@ -87,19 +110,44 @@ pub async fn run_epoch(
         acked: Vec::new(),
         unresolved,
         received: 0,
+        care,
+        suspect: None,
+        eased: false,
         draining: false,
         cancelled: None,
     };
     let end = epoch.run().await;
     let received = epoch.received;
+    let care = epoch.care_for_the_next();
     epoch.wind_up(&end).await;
     parts.gauges().set_connected(false);
     parts.gauges().set_oldest_unacked(None);
     parts.gauges().set_open_partitions(0);
-    (end, received)
+    EpochReport { end, received, care }
+}
+
+/// Deliveries that fill a flush: at most 70 % of the window, as the configuration promises of the full one.
+fn rows_max(care: Care, plan: &Plan) -> usize {
+    usize::from(care.window(plan.config.prefetch)) * 7 / 10
 }
 
 type Work = JoinHandle<(Box<Worker>, Vec<Sealed>)>;
+
+/// Deliveries, flagged ones among them, of which it is being found out what is durable already.
+struct LookUp {
+    deliveries: Vec<Delivery>,
+    receipt: Receipt,
+    task: JoinHandle<Result<Found, GivenUp>>,
+}
+
+/// What a look-up found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    /// What is durable is known now.
+    Known,
+    /// The one delivery ended the process before, and is not to be judged.
+    Condemned,
+}
 
 struct Commit {
     oldest: chrono::DateTime<chrono::Utc>,
@@ -115,6 +163,7 @@ struct Written {
 
 struct Epoch<'a> {
     parts: &'a ShardParts,
+    name: EpochName,
     intake: Box<dyn Intake>,
     settler: Box<dyn Settler>,
     /// Cancelled when the deliveries belong to the queue again.
@@ -122,6 +171,8 @@ struct Epoch<'a> {
     /// The worker while it is idle, or its work on a blocking thread: one of the two.
     worker: Option<Box<Worker>>,
     work: Option<Work>,
+    /// What waits to be judged.
+    look_up: Option<LookUp>,
     /// When the oldest delivery in the open batches becomes too old.
     flush_at: Option<Instant>,
     /// Flushes waiting for the one being written.
@@ -132,6 +183,12 @@ struct Epoch<'a> {
     /// Flushes that could not be given an outcome.
     unresolved: &'a mut Vec<Unresolved>,
     received: u64,
+    /// How many deliveries are taken at a time.
+    care: Care,
+    /// The one delivery in hand, while each is processed alone.
+    suspect: Option<Suspect>,
+    /// Something was durable since the last step of care.
+    eased: bool,
     /// No more deliveries are taken; the epoch ends when nothing is left to flush.
     draining: bool,
     /// Why, when not because we were asked to stop.
@@ -140,6 +197,7 @@ struct Epoch<'a> {
 
 enum Step {
     Deliveries(Result<Vec<Delivery>, Ended>),
+    LookedUp(Result<Found, GivenUp>),
     Worked(Box<Worker>, Vec<Sealed>),
     Written(Box<Written>),
     FlushDue,
@@ -164,7 +222,7 @@ impl Epoch<'_> {
 
     async fn take_step(&mut self, step: Step) -> Result<(), EpochEnd> {
         match step {
-            Step::Deliveries(Ok(deliveries)) => self.judge(deliveries),
+            Step::Deliveries(Ok(deliveries)) => self.receive(deliveries),
             // The channel stands: what is held can be settled, and must be, for a deleted queue does not take it back.
             Step::Deliveries(Err(cancelled @ Ended::Cancelled { .. })) => {
                 warn!(pipeline = %self.parts.plan.config.name, shard = self.parts.shard, reason = %cancelled, "no more deliveries come: what is held is flushed");
@@ -172,8 +230,12 @@ impl Epoch<'_> {
                 self.flush_the_rest();
             }
             Step::Deliveries(Err(ended)) => return Err(EpochEnd::Lost(ended)),
+            Step::LookedUp(result) => self.looked_up(result)?,
             Step::Worked(worker, sealed) => self.worked(worker, sealed),
-            Step::Written(written) => self.written(*written).await?,
+            Step::Written(written) => {
+                self.written(*written).await?;
+                self.ease().await.map_err(EpochEnd::Lost)?;
+            }
             Step::FlushDue => self.seal(),
             Step::Drain => self.drain().await.map_err(EpochEnd::Lost)?,
             Step::Halt => return Err(EpochEnd::Drained),
@@ -190,24 +252,66 @@ impl Epoch<'_> {
             () = self.parts.stop.drain.cancelled(), if !self.draining => Step::Drain,
             written = written(&mut self.commit) => Step::Written(written),
             (worker, sealed) = worked(&mut self.work) => Step::Worked(worker, sealed),
+            result = looked_up(&mut self.look_up), if self.worker.is_some() => Step::LookedUp(result),
             () = due(flush_at) => Step::FlushDue,
             deliveries = take(self.intake.as_mut(), accepting) => Step::Deliveries(deliveries),
         }
     }
 
-    /// Whether another batch may be taken: the worker is free, and no sealed flush waits behind the one being written.
+    /// Whether another batch may be taken: the worker is free, no batch waits for it, and no sealed flush waits behind the
+    /// one being written.
     fn accepting(&self) -> bool {
-        !self.draining && self.sealed.is_empty() && self.worker.is_some()
+        !self.draining && self.sealed.is_empty() && self.worker.is_some() && self.look_up.is_none()
     }
 
     fn nothing_left(&self) -> bool {
-        self.worker_is_empty() && self.sealed.is_empty() && self.commit.is_none()
+        self.worker_is_empty() && self.look_up.is_none() && self.sealed.is_empty() && self.commit.is_none()
     }
 
-    fn judge(&mut self, deliveries: Vec<Delivery>) {
+    fn receive(&mut self, deliveries: Vec<Delivery>) {
         let Some(last) = deliveries.last() else { return };
         self.received += deliveries.len() as u64;
         let receipt = self.parts.metrics.ledger.receive(deliveries.len() as u64, last.tag);
+        if !deliveries.iter().any(|delivery| self.may_repeat(delivery)) {
+            return self.judge(deliveries, receipt);
+        }
+        self.suspect = (self.care == Care::Alone).then(|| Suspect::of(&deliveries[0].message));
+        let (look_back, name, over) = (Arc::clone(&self.parts.look_back), self.name.clone(), self.over.clone());
+        let (journal, suspect) = (Arc::clone(&self.parts.journal), self.suspect.clone());
+        let task = tokio::spawn(async move {
+            look_back.refresh(&name, &over).await?;
+            match suspect {
+                Some(suspect) if look_back.held_against(&journal, &suspect, &over).await? => Ok(Found::Condemned),
+                _ => Ok(Found::Known),
+            }
+        });
+        self.look_up = Some(LookUp { deliveries, receipt, task });
+    }
+
+    /// Whether its row or dead letter may be durable already, and could be recognised.
+    fn may_repeat(&self, delivery: &Delivery) -> bool {
+        let has_name = self.parts.plan.config.event_id.is_some() || delivery.message.properties.message_id.is_some();
+        delivery.message.redelivered && (has_name || self.care == Care::Alone)
+    }
+
+    fn looked_up(&mut self, result: Result<Found, GivenUp>) -> Result<(), EpochEnd> {
+        let Some(LookUp { deliveries, receipt, .. }) = self.look_up.take() else { return Ok(()) };
+        match result {
+            Ok(Found::Known) => self.judge(deliveries, receipt),
+            Ok(Found::Condemned) => self.lend_worker(|worker| {
+                let condemned = deliveries.into_iter().next().expect("it was looked up alone");
+                worker.condemn(condemned, receipt);
+                worker.seal().into_iter().collect()
+            }),
+            Err(GivenUp) => {
+                receipt.requeue(RequeueCause::StoreUnavailable);
+                return Err(EpochEnd::Aborted);
+            }
+        }
+        Ok(())
+    }
+
+    fn judge(&mut self, deliveries: Vec<Delivery>, receipt: Receipt) {
         self.flush_at.get_or_insert(Instant::now() + self.parts.plan.config.flush.age);
         let metrics = Arc::clone(&self.parts.metrics);
         self.lend_worker(move |worker| {
@@ -256,15 +360,16 @@ impl Epoch<'_> {
         let Some(sealed) = self.sealed.pop_front() else { return };
         let config = &self.parts.plan.config;
         let of = FlushOf {
-            name: FlushName::queue(&config.name, sealed.flush, &self.parts.plan.instance, self.parts.shard),
+            name: FlushName::queue(&config.name, sealed.flush, &self.name),
             source: Source::Queue { queue: config.queue.clone(), shard: self.parts.shard },
             end: None,
         };
         let oldest = sealed.oldest;
         let (committer, over) = (Arc::clone(&self.parts.committer), self.over.clone());
+        let standing = self.settler.standing();
         let acked = std::mem::take(&mut self.acked);
         let task = tokio::spawn(async move {
-            let fate = committer.commit(&of, &sealed, &over).await;
+            let fate = committer.commit(&of, &sealed, Some(standing.as_ref()), &over).await;
             if fate == Fate::Durable {
                 committer.close(&acked).await;
             }
@@ -279,20 +384,29 @@ impl Epoch<'_> {
         match fate {
             Fate::Durable => self.acknowledge(of, sealed).await.map_err(EpochEnd::Lost),
             // The deliveries after it must not be acked either: an ack is cumulative.
-            Fate::Abandoned => {
-                sealed.receipt.requeue(RequeueCause::StoreUnavailable);
-                Err(EpochEnd::Aborted)
-            }
-            Fate::Unresolved(flush) => {
-                self.unresolved.push(*flush);
-                sealed.receipt.requeue(RequeueCause::StoreUnavailable);
-                Err(EpochEnd::Aborted)
+            Fate::Abandoned(abandoned) => {
+                self.unresolved.extend(abandoned.unresolved);
+                let (cause, end) = match abandoned.lost {
+                    Some(lost) => (RequeueCause::ConnectionLost, EpochEnd::Lost(lost)),
+                    None => (RequeueCause::StoreUnavailable, EpochEnd::Aborted),
+                };
+                sealed.receipt.requeue(cause);
+                Err(end)
             }
         }
     }
 
-    async fn acknowledge(&mut self, of: FlushOf, sealed: Sealed) -> Result<(), Ended> {
-        self.acked.push(of.name);
+    async fn acknowledge(&mut self, of: FlushOf, mut sealed: Sealed) -> Result<(), Ended> {
+        if !sealed.objects.is_empty() {
+            self.acked.push(of.name);
+        }
+        self.parts.look_back.remember(std::mem::take(&mut sealed.keys), (self.parts.surroundings.now)());
+        self.eased = true;
+        if let Some(suspect) = self.suspect.take() {
+            self.parts.journal.acquit(&suspect).await;
+            // As long as what comes was given back by a crash, one of them may be the cause.
+            self.eased = false;
+        }
         let acked = self.settler.ack_through(sealed.receipt.through()).await;
         observe(&self.parts.metrics, &self.parts.surroundings, &sealed);
         if acked.is_err() {
@@ -301,6 +415,32 @@ impl Epoch<'_> {
         }
         sealed.receipt.settle(&sealed.tally);
         acked
+    }
+
+    /// Takes more at a time, once something is durable.
+    async fn ease(&mut self) -> Result<(), Ended> {
+        // A worker that is away is asked after the next flush.
+        let Some(worker) = &mut self.worker else { return Ok(()) };
+        if self.care == Care::Full || self.draining || !std::mem::take(&mut self.eased) {
+            return Ok(());
+        }
+        self.care = self.care.eased();
+        worker.set_rows_max(rows_max(self.care, &self.parts.plan));
+        let window = self.care.window(self.parts.plan.config.prefetch);
+        self.intake.widen(window).await?;
+        debug!(pipeline = %self.parts.plan.config.name, shard = self.parts.shard, window, "taking more deliveries at a time");
+        if self.care == Care::Full {
+            self.parts.journal.progressed().await;
+        }
+        Ok(())
+    }
+
+    /// What went badly is begun with care: each end of a channel may count against a delivery limit.
+    fn care_for_the_next(&self) -> Care {
+        match self.care {
+            Care::Full if self.received > 0 && !self.eased => Care::Small,
+            care => care,
+        }
     }
 
     async fn drain(&mut self) -> Result<(), Ended> {
@@ -327,6 +467,10 @@ impl Epoch<'_> {
             EpochEnd::Aborted => RequeueCause::StoreUnavailable,
         };
         self.over.cancel();
+        if let Some(LookUp { receipt, task, .. }) = self.look_up.take() {
+            task.abort();
+            receipt.requeue(cause);
+        }
         if self.work.is_some() {
             let (worker, sealed) = worked(&mut self.work).await;
             self.worked(worker, sealed);
@@ -340,10 +484,9 @@ impl Epoch<'_> {
                         warn!(pipeline = %self.parts.plan.config.name, reason = %ended, "a durable flush could not be acked: its deliveries come once more");
                     }
                 }
-                Fate::Abandoned => sealed.receipt.requeue(cause),
-                Fate::Unresolved(flush) => {
+                Fate::Abandoned(abandoned) => {
                     sealed.receipt.requeue(cause);
-                    self.unresolved.push(*flush);
+                    self.unresolved.extend(abandoned.unresolved);
                 }
             }
         }
@@ -378,7 +521,8 @@ impl Epoch<'_> {
         let Some(worker) = &self.worker else { return };
         let written = self.commit.as_ref().map(|commit| commit.oldest);
         let waiting = self.sealed.front().map(|sealed| sealed.oldest);
-        gauges.set_oldest_unacked([written, waiting, worker.oldest()].into_iter().flatten().min());
+        let looked_up = self.look_up.as_ref().and_then(|look_up| Some(look_up.deliveries.first()?.received_at));
+        gauges.set_oldest_unacked([written, waiting, worker.oldest(), looked_up].into_iter().flatten().min());
         gauges.set_open_partitions(worker.open_partitions());
     }
 }
@@ -395,6 +539,14 @@ pub(super) fn observe(metrics: &PipelineMetrics, surroundings: &Surroundings, se
 async fn written(commit: &mut Option<Commit>) -> Box<Written> {
     match commit {
         Some(commit) => join(&mut commit.task).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The end of the look-up under way; never, when there is none.
+async fn looked_up(look_up: &mut Option<LookUp>) -> Result<Found, GivenUp> {
+    match look_up {
+        Some(look_up) => join(&mut look_up.task).await,
         None => std::future::pending().await,
     }
 }

@@ -12,7 +12,8 @@ use ulid::Ulid;
 use crate::archive::{self, Batches, EncodedFile, FileFacts, SealedBatch};
 use crate::dlq::record::{self, AttemptSource, DeadLetter, Origin as DeadLetterOrigin};
 use crate::event::Delivery;
-use crate::ingest::judge::{Judge, Verdict};
+use crate::ingest::judge::{Judge, Rejected, Verdict};
+use crate::ingest::repeats::{Key, Repeats, Sighting};
 use crate::ingest::{Plan, Surroundings};
 use crate::metrics::PipelineMetrics;
 use crate::receipt::{Receipt, RequeueCause, Tally};
@@ -47,6 +48,8 @@ pub struct Sealed {
     pub oldest: DateTime<Utc>,
     /// Event times of the archived rows, microseconds since 1970.
     pub event_time_us: Option<(i64, i64)>,
+    /// Of rows to be remembered once they are durable.
+    pub keys: Vec<Key>,
 }
 
 impl Sealed {
@@ -61,32 +64,46 @@ pub struct Worker {
     surroundings: Surroundings,
     metrics: Arc<PipelineMetrics>,
     origin: Origin,
+    /// `None` where nothing is delivered twice.
+    repeats: Option<Repeats>,
     judge: Judge,
     batches: Batches,
     /// The good deliveries whose rows are in `batches`: their bodies are needed until the rows are proven encodable.
     held: Vec<Delivery>,
     dead: Vec<DeadLetter>,
-    /// The codes of `dead`.
+    /// The codes of `dead`, and how many repeats there were beside them and `held`.
     tally: Tally,
+    keys: Vec<Key>,
     dead_letter_origin: Arc<DeadLetterOrigin>,
-    /// The duty for `held` and `dead`; `None` when both are empty.
+    /// The duty for all that is held; `None` when nothing is.
     receipt: Option<Receipt>,
     oldest: Option<DateTime<Utc>>,
     bytes: usize,
+    /// Deliveries that fill a flush.
+    rows_max: usize,
 }
 
 impl Worker {
-    pub fn new(plan: Arc<Plan>, surroundings: Surroundings, metrics: Arc<PipelineMetrics>, origin: Origin) -> Self {
+    pub fn new(
+        plan: Arc<Plan>,
+        surroundings: Surroundings,
+        metrics: Arc<PipelineMetrics>,
+        origin: Origin,
+        repeats: Option<Repeats>,
+    ) -> Self {
         Self {
             judge: Judge::new(Arc::clone(&plan)),
             batches: Batches::new(Arc::clone(&plan.layout)),
             held: Vec::new(),
             dead: Vec::new(),
             tally: Tally::default(),
+            keys: Vec::new(),
+            repeats,
             dead_letter_origin: Arc::new(plan.dead_letter_origin(origin.shard)),
             receipt: None,
             oldest: None,
             bytes: 0,
+            rows_max: plan.config.flush.rows,
             plan,
             surroundings,
             metrics,
@@ -94,9 +111,9 @@ impl Worker {
         }
     }
 
-    /// Deliveries held, good and bad.
+    /// Deliveries held: good ones, bad ones, and repeats.
     pub fn held(&self) -> usize {
-        self.held.len() + self.dead.len()
+        self.held.len() + self.dead.len() + self.tally.suppressed as usize
     }
 
     pub fn open_partitions(&self) -> usize {
@@ -106,6 +123,19 @@ impl Worker {
     /// When the oldest delivery held arrived.
     pub fn oldest(&self) -> Option<DateTime<Utc>> {
         self.oldest
+    }
+
+    /// Lets a flush hold no more deliveries than that, of what is configured.
+    pub fn set_rows_max(&mut self, rows_max: usize) {
+        self.rows_max = rows_max.min(self.plan.config.flush.rows).max(1);
+    }
+
+    /// Takes a delivery that is not to be judged: with it in hand, the process ends.
+    pub fn condemn(&mut self, delivery: Delivery, receipt: Receipt) {
+        error!(pipeline = %self.plan.config.name, tag = delivery.tag, "an event ended the process again and again: it becomes a dead letter, unread");
+        let rejection = Issue::whole(Code::InternalCrash).into();
+        self.keep(delivery, Err(Rejected { rejection, event_id: None }));
+        self.add_duty(receipt);
     }
 
     /// Judges `deliveries`, for all of which `receipt` stands; returns the flushes that became full on the way.
@@ -128,7 +158,7 @@ impl Worker {
             self.keep(delivery, verdict);
             judged += 1;
             previous = tag;
-            if self.held() >= self.plan.config.flush.rows || self.bytes >= self.plan.config.flush.bytes {
+            if self.held() >= self.rows_max || self.bytes >= self.plan.config.flush.bytes {
                 let part = receipt.split_first(judged, tag);
                 full.extend(self.seal_with(part));
                 judged = 0;
@@ -168,20 +198,31 @@ impl Worker {
 
     /// Judges one delivery. A panic is the event's own doing only if it panics alone as well, with buffers of its own;
     /// else it is ours, and ends the shard.
-    fn judge(&mut self, delivery: &Delivery) -> Result<Verdict, Rejection> {
+    fn judge(&mut self, delivery: &Delivery) -> Result<Verdict, Rejected> {
         let number = row_number(self.held.len());
-        let judged = catch_unwind(AssertUnwindSafe(|| self.judge.judge(number, delivery, &mut self.batches)));
+        let (repeats, metrics) = (&mut self.repeats, &self.metrics);
+        let mut is_repeat = |event_id: &str, body_hash: &[u8; 16]| {
+            let Some(repeats) = repeats else { return false };
+            let sighting = repeats.of_row(delivery, event_id, body_hash);
+            if sighting == Sighting::IdReused {
+                metrics.id_reused.inc();
+            }
+            sighting == Sighting::Repeat
+        };
+        let judged = catch_unwind(AssertUnwindSafe(|| {
+            self.judge.judge(number, delivery, &mut self.batches, Some(&mut is_repeat))
+        }));
         let Err(panic) = judged else { return judged.expect("it did not panic") };
         let alone = catch_unwind(AssertUnwindSafe(|| {
             let mut batches = Batches::new(Arc::clone(&self.plan.layout));
-            Judge::new(Arc::clone(&self.plan)).judge(0, delivery, &mut batches)
+            Judge::new(Arc::clone(&self.plan)).judge(0, delivery, &mut batches, None)
         }));
         if alone.is_ok() {
             resume_unwind(panic);
         }
         error!(pipeline = %self.plan.config.name, tag = delivery.tag, "an event makes the program panic: it becomes a dead letter");
         self.rebuild();
-        Err(Issue::whole(Code::InternalPanic).into())
+        Err(Rejected { rejection: Issue::whole(Code::InternalPanic).into(), event_id: None })
     }
 
     /// Judges all held deliveries again into new batches: after a panic the old ones cannot be trusted.
@@ -189,26 +230,41 @@ impl Worker {
         self.judge = Judge::new(Arc::clone(&self.plan));
         self.batches = Batches::new(Arc::clone(&self.plan.layout));
         for (place, delivery) in self.held.iter().enumerate() {
-            let verdict = self.judge.judge(row_number(place), delivery, &mut self.batches);
+            let verdict = self.judge.judge(row_number(place), delivery, &mut self.batches, None);
             assert!(matches!(verdict, Ok(Verdict::Archived)), "what was archivable once is so again");
         }
     }
 
-    fn keep(&mut self, delivery: Delivery, verdict: Result<Verdict, Rejection>) {
+    fn keep(&mut self, delivery: Delivery, verdict: Result<Verdict, Rejected>) {
         self.oldest.get_or_insert(delivery.received_at);
         self.bytes += delivery.size();
         self.metrics.received_bytes.inc_by(delivery.message.body.len() as u64);
         match verdict {
-            Ok(Verdict::Archived) => self.held.push(delivery),
+            Ok(Verdict::Archived) => {
+                self.keys.extend(self.repeats.as_mut().and_then(|repeats| repeats.hold(&delivery)));
+                self.held.push(delivery);
+            }
             Ok(Verdict::Full) => unreachable!("empty batches have room for one partition"),
-            Err(rejection) => self.bury(delivery, &rejection),
+            Ok(Verdict::Repeat) => self.tally.suppressed += 1,
+            Err(rejected) => self.reject(delivery, rejected),
         }
     }
 
-    fn bury(&mut self, delivery: Delivery, rejection: &Rejection) {
+    /// Makes a dead letter of a delivery, unless it is one, or a row, already.
+    fn reject(&mut self, delivery: Delivery, rejected: Rejected) {
+        let event_id = rejected.event_id.as_deref();
+        match &self.repeats {
+            Some(repeats) if repeats.holds_letter(&delivery, event_id) => self.tally.suppressed += 1,
+            _ => self.bury(delivery, rejected),
+        }
+    }
+
+    fn bury(&mut self, delivery: Delivery, rejected: Rejected) {
+        let Rejected { rejection, event_id } = rejected;
         let line = self.origin.file.is_some().then_some(delivery.tag);
         let (id, now) = ((self.surroundings.ulid)(), (self.surroundings.now)());
-        let mut letter = DeadLetter::new(id, &self.dead_letter_origin, delivery, rejection, self.origin.source, now);
+        let mut letter = DeadLetter::new(id, &self.dead_letter_origin, delivery, &rejection, self.origin.source, now);
+        letter.event_id = event_id;
         letter.source_file.clone_from(&self.origin.file);
         letter.source_line = line;
         self.tally.add_dead_letter(rejection.code());
@@ -224,7 +280,9 @@ impl Worker {
         for (number, batch) in self.batches.seal().into_iter().enumerate() {
             let (file, refused) = self.encode_batch(&batch, flush);
             for (row, rejection) in refused {
-                self.bury(held[row as usize].clone(), &rejection);
+                let delivery = held[row as usize].clone();
+                let event_id = self.judge.event_id(&delivery);
+                self.reject(delivery, Rejected { rejection, event_id });
             }
             let Some(file) = file else { continue };
             let (low, high) = event_time_us.unwrap_or((i64::MAX, i64::MIN));
@@ -247,6 +305,7 @@ impl Worker {
             objects,
             oldest: self.oldest.take().unwrap_or(sealed_at),
             event_time_us,
+            keys: std::mem::take(&mut self.keys),
         }
     }
 

@@ -8,6 +8,7 @@
 mod cloud; // a store in memory, with faults
 mod faults; // what goes wrong, and when
 mod law; // what is stored, held against what was published
+mod stories; // single stories of repeats, told by hand
 mod world; // processes over one queue and one store
 
 use std::sync::Arc;
@@ -31,7 +32,7 @@ const RECOVERED_WITHIN: Duration = Duration::from_secs(1200);
 #[test]
 fn without_faults_the_queue_empties_and_nothing_is_there_twice() {
     let told = tell(Family::default(), 40);
-    assert_eq!((told.found.repeats, told.found.flushes_aborted), (0, 0));
+    assert_eq!((told.found.suppressed, told.found.flushes_aborted), (0, 0));
 }
 
 #[test]
@@ -42,8 +43,9 @@ fn a_store_in_trouble_loses_nothing() {
 
 #[test]
 fn a_broker_in_trouble_loses_nothing() {
-    let told = tell(Family { broker: true, ..Family::default() }, 200);
+    let told = tell(Family { broker: true, ..Family::default() }, 240);
     told.assert_met(&BROKER);
+    assert!(told.schedules < 240 || told.found.suppressed > 200, "{told:?}");
 }
 
 #[test]
@@ -76,6 +78,7 @@ fn a_flush_whose_connection_is_lost_while_it_is_written_is_aborted_and_comes_onc
             open_partitions_max: 1,
             hold_max: GRACE / 2,
             grace: GRACE,
+            dedupe_window: None,
             visible: true,
             acts: vec![
                 (second, slow.clone()),
@@ -85,7 +88,7 @@ fn a_flush_whose_connection_is_lost_while_it_is_written_is_aborted_and_comes_onc
         };
         let (world, found) = play(schedule);
         assert_eq!(world.met().of(Fault::BrokerCut), 1);
-        assert_eq!((found.repeats, found.flushes_aborted), (0, 1), "seed {seed}: {found:?}");
+        assert_eq!((found.suppressed, found.flushes_aborted), (0, 1), "seed {seed}: {found:?}");
     }
 }
 
@@ -114,13 +117,13 @@ fn a_living_process_that_is_taken_for_dead_acks_nothing_of_what_others_aborted()
             hold_max: GRACE / 2,
             // Shorter than a flush takes.
             grace: 2 * second,
+            dedupe_window: None,
             visible: false,
             acts,
         };
         let named = Named(&schedule);
         let (_, found) = play(schedule.clone());
         drop(named);
-        assert_eq!(found.repeats, 0, "seed {seed}");
         aborted += found.flushes_aborted;
     }
     assert!(aborted >= 5, "only {aborted} flushes were aborted by others");
@@ -135,8 +138,9 @@ const STORE: [Fault; 6] = [
     Fault::StoreSilent,
 ];
 
-const BROKER: [Fault; 7] = [
+const BROKER: [Fault; 8] = [
     Fault::BrokerCut,
+    Fault::BrokerHalfOpen,
     Fault::BrokerObjects,
     Fault::ConsumerCancelled,
     Fault::ConnectRefused,
@@ -153,8 +157,6 @@ struct Told {
     schedules: usize,
     met: Tally,
     found: Found,
-    /// Schedules that were bound to show no repeat.
-    without_lost_acks: usize,
 }
 
 impl Told {
@@ -183,8 +185,7 @@ fn tell(family: Family, schedules: usize) -> Told {
         drop(named);
         told.schedules += 1;
         told.met.join(&world.met());
-        told.without_lost_acks += usize::from(!world.may_repeat());
-        told.found.repeats += found.repeats;
+        told.found.suppressed += found.suppressed;
         told.found.flushes_committed += found.flushes_committed;
         told.found.flushes_aborted += found.flushes_aborted;
     }
@@ -274,6 +275,10 @@ async fn perform(world: &Arc<World>, act: Act, ends: &[mpsc::Sender<(End, Durati
         Act::Cut => {
             meet_if(holds, Fault::BrokerCut);
             world.broker.cut(QUEUE);
+        }
+        Act::HalfOpen => {
+            meet_if(holds, Fault::BrokerHalfOpen);
+            world.broker.half_open(QUEUE);
         }
         Act::Object => {
             meet_if(holds, Fault::BrokerObjects);

@@ -32,6 +32,9 @@ pub(super) fn config(root: &raw::Root, reader: &mut Reader<'_>, file: &std::path
         run: Run {
             drain_timeout: run?.drain_timeout.as_ref()?.value,
             flush_grace: run?.flush_grace.as_ref()?.value,
+            look_back: run?.look_back.as_ref()?.value,
+            look_back_rows: usize::try_from(run?.look_back_rows.as_ref()?.value).unwrap_or(usize::MAX),
+            look_up_patience: run?.look_up_patience.as_ref()?.value,
             unacked_age_max: run?.unacked_age_max.as_ref()?.value,
         },
         pipelines: pipelines?,

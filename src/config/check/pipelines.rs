@@ -1,6 +1,6 @@
 //! `[[pipeline]]`: each by itself, then all beside each other.
 
-use crate::config::checked::{Declare, Flush, PartitionKey, Pipeline};
+use crate::config::checked::{Declare, Dedupe, Flush, PartitionKey, Pipeline};
 use crate::config::finding::Place;
 use crate::config::raw;
 use crate::config::read::{Given, Reader};
@@ -63,6 +63,7 @@ fn pipeline(section: &raw::Pipeline, reader: &mut Reader<'_>) -> Option<Pipeline
     {
         reader.notes.warning(&format.place, "is not used", "add event_time, or remove it");
     }
+    let dedupe_window = dedupe_window(section, reader);
     let partition_by = partition_by(section, reader);
     let flush = flush(section, reader);
     Some(Pipeline {
@@ -74,6 +75,7 @@ fn pipeline(section: &raw::Pipeline, reader: &mut Reader<'_>) -> Option<Pipeline
         schema_name: schema_name?,
         schema_version: schema_version?,
         event_id: event_id?,
+        dedupe_window: dedupe_window?,
         event_time: event_time?,
         event_time_format: section.event_time_format.as_ref()?.value,
         event_time_ahead_max: section.event_time_ahead_max.as_ref()?.value,
@@ -183,6 +185,18 @@ fn pointer(given: &Given<Text>, reader: &mut Reader<'_>) -> Option<Pointer> {
             None
         }
     }
+}
+
+/// `Some(None)` when only redelivered messages are left out, `None` when something was refused.
+fn dedupe_window(section: &raw::Pipeline, reader: &mut Reader<'_>) -> Option<Option<std::time::Duration>> {
+    let (dedupe, window) = (section.dedupe.as_ref()?, section.dedupe_window.as_ref()?);
+    if dedupe.value == Dedupe::Window {
+        return Some(Some(window.value));
+    }
+    if window.place.written {
+        reader.notes.warning(&window.place, "is not used", "add dedupe = \"window\", or remove it");
+    }
+    Some(None)
 }
 
 fn partition_by(section: &raw::Pipeline, reader: &mut Reader<'_>) -> Option<Vec<PartitionKey>> {

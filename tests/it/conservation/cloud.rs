@@ -40,7 +40,6 @@ struct Weather {
     rng: fastrand::Rng,
     trouble: Option<Trouble>,
     met: Tally,
-    outcomes_in_doubt: usize,
 }
 
 /// Until an instant, one request in so many has one of these accidents.
@@ -54,7 +53,7 @@ pub struct Trouble {
 impl Cloud {
     pub fn new(seed: u64) -> Arc<Self> {
         let rng = fastrand::Rng::with_seed(seed);
-        let weather = Weather { rng, trouble: None, met: Tally::default(), outcomes_in_doubt: 0 };
+        let weather = Weather { rng, trouble: None, met: Tally::default() };
         Arc::new(Self { objects: Arc::default(), weather: Mutex::new(weather) })
     }
 
@@ -73,11 +72,6 @@ impl Cloud {
     /// The accidents that happened.
     pub fn met(&self) -> Tally {
         self.weather().met.clone()
-    }
-
-    /// Outcomes that were created without their creator hearing of it.
-    pub fn outcomes_in_doubt(&self) -> usize {
-        self.weather().outcomes_in_doubt
     }
 
     /// The store without trouble, for who looks at it from outside.
@@ -126,17 +120,13 @@ impl fmt::Display for FlakyStore {
 }
 
 impl FlakyStore {
-    /// Sends a request: `effect` on the server, unless an accident happens; `decides` when it creates an outcome.
-    async fn send<T: Send + 'static>(
-        &self,
-        decides: bool,
-        effect: impl Future<Output = Result<T>> + Send + 'static,
-    ) -> Result<T> {
+    /// Sends a request: `effect` on the server, unless an accident happens.
+    async fn send<T: Send + 'static>(&self, effect: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
         if self.dead.is_cancelled() {
             std::future::pending::<()>().await;
         }
         let (answer, heard) = oneshot::channel();
-        tokio::spawn(serve(Arc::clone(&self.cloud), decides, effect, answer));
+        tokio::spawn(serve(Arc::clone(&self.cloud), effect, answer));
         tokio::select! {
             biased;
             () = self.dead.cancelled() => std::future::pending().await,
@@ -149,12 +139,7 @@ impl FlakyStore {
     }
 }
 
-async fn serve<T>(
-    cloud: Arc<Cloud>,
-    decides: bool,
-    effect: impl Future<Output = Result<T>>,
-    answer: oneshot::Sender<Result<T>>,
-) {
+async fn serve<T>(cloud: Arc<Cloud>, effect: impl Future<Output = Result<T>>, answer: oneshot::Sender<Result<T>>) {
     let (accident, there, back) = {
         let mut weather = cloud.weather();
         let accident = weather.accident();
@@ -174,10 +159,6 @@ async fn serve<T>(
         _ => effect.await,
     };
     sleep(back).await;
-    let unheard = accident == Some(Fault::StoreAnswerLost) || answer.is_closed();
-    if decides && done.is_ok() && unheard {
-        cloud.weather().outcomes_in_doubt += 1;
-    }
     if accident != Some(Fault::StoreAnswerLost) {
         answer.send(done).ok();
     }
@@ -191,8 +172,7 @@ fn failure(kind: io::ErrorKind) -> Error {
 impl ObjectStore for FlakyStore {
     async fn put_opts(&self, path: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
         let (objects, path) = (Arc::clone(&self.cloud.objects), path.clone());
-        let decides = path.as_ref().ends_with(".outcome.json");
-        self.send(decides, async move { objects.put_opts(&path, payload, options).await }).await
+        self.send(async move { objects.put_opts(&path, payload, options).await }).await
     }
 
     async fn put_multipart_opts(&self, _: &Path, _: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
@@ -201,7 +181,7 @@ impl ObjectStore for FlakyStore {
 
     async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
         let (objects, path) = (Arc::clone(&self.cloud.objects), path.clone());
-        self.send(false, async move { objects.get_opts(&path, options).await }).await
+        self.send(async move { objects.get_opts(&path, options).await }).await
     }
 
     fn delete_stream(&self, paths: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
@@ -211,7 +191,7 @@ impl ObjectStore for FlakyStore {
                 let client = FlakyStore { cloud: Arc::clone(&client.cloud), dead: client.dead.clone() };
                 async move {
                     let objects = Arc::clone(&client.cloud.objects);
-                    client.send(false, async move { one_deletion(&objects, path).await }).await
+                    client.send(async move { one_deletion(&objects, path).await }).await
                 }
             })
             .boxed()
@@ -223,14 +203,14 @@ impl ObjectStore for FlakyStore {
         let listed = async move {
             let objects = Arc::clone(&client.cloud.objects);
             let page = async move { objects.list(prefix.as_ref()).try_collect::<Vec<_>>().await };
-            Ok::<_, Error>(stream::iter(client.send(false, page).await?).map(Ok))
+            Ok::<_, Error>(stream::iter(client.send(page).await?).map(Ok))
         };
         stream::once(listed).try_flatten().boxed()
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
         let (objects, prefix) = (Arc::clone(&self.cloud.objects), prefix.cloned());
-        self.send(false, async move { objects.list_with_delimiter(prefix.as_ref()).await }).await
+        self.send(async move { objects.list_with_delimiter(prefix.as_ref()).await }).await
     }
 
     async fn copy_opts(&self, _: &Path, _: &Path, _: CopyOptions) -> Result<()> {

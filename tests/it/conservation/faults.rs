@@ -10,6 +10,8 @@ use parqueduct::broker::memory::AckFault;
 pub enum Fault {
     /// All connections are cut while deliveries are held.
     BrokerCut,
+    /// The broker takes back what connections hold, and their owners notice only later.
+    BrokerHalfOpen,
     /// The broker ends all subscriptions while deliveries are held.
     BrokerObjects,
     ConsumerCancelled,
@@ -38,8 +40,9 @@ pub enum Fault {
 }
 
 impl Fault {
-    pub const ALL: [Fault; 16] = [
+    pub const ALL: [Fault; 17] = [
         Fault::BrokerCut,
+        Fault::BrokerHalfOpen,
         Fault::BrokerObjects,
         Fault::ConsumerCancelled,
         Fault::ConnectRefused,
@@ -56,12 +59,6 @@ impl Fault {
         Fault::Halted,
         Fault::Killed,
     ];
-
-    /// Whether an ack of a durable flush may have been lost by it.
-    pub fn loses_acks(self) -> bool {
-        use Fault::{AckSwallowed, AckUnheard, AckUnsent, BrokerCut, BrokerObjects, Killed};
-        matches!(self, BrokerCut | BrokerObjects | AckUnsent | AckSwallowed | AckUnheard | Killed)
-    }
 }
 
 impl From<AckFault> for Fault {
@@ -122,6 +119,8 @@ pub struct Schedule {
     pub hold_max: Duration,
     /// How long the flush of an owner that cannot be seen is left alone.
     pub grace: Duration,
+    /// `dedupe = "window"`, of that length.
+    pub dedupe_window: Option<Duration>,
     /// Whether processes can see each other live; else only the grace tells.
     pub visible: bool,
     /// When, counted from the start; in order.
@@ -132,6 +131,7 @@ pub struct Schedule {
 pub enum Act {
     Publish { good: usize, bad: usize },
     Cut,
+    HalfOpen,
     Object,
     Cancel,
     RefuseConnects(usize),
@@ -186,6 +186,7 @@ impl Schedule {
             open_partitions_max: rng.usize(1..=3),
             hold_max: Duration::from_secs(if rng.bool() { 10 } else { 150 }),
             grace: GRACE,
+            dedupe_window: None,
             visible: rng.bool(),
             acts,
         }
@@ -205,8 +206,9 @@ impl Family {
 }
 
 fn broker_act(rng: &mut fastrand::Rng) -> Act {
-    match rng.u8(0..6) {
+    match rng.u8(0..7) {
         0 => Act::Cut,
+        6 => Act::HalfOpen,
         1 => Act::Object,
         2 => Act::Cancel,
         3 => Act::RefuseConnects(rng.usize(1..=4)),

@@ -11,7 +11,9 @@ use chrono::{DateTime, Utc};
 use parqueduct::broker::memory::Memory;
 use parqueduct::config::{Flush, Format, PartitionKey, Pipeline, TimeFormat};
 use parqueduct::event::{Message, Properties};
-use parqueduct::ingest::{Committer, PipelineParts, Plan, ShardPanicked, Stop, Surroundings, run_pipeline};
+use parqueduct::ingest::{
+    Committer, LookBackLimits, PipelineParts, Plan, ShardPanicked, Stop, Surroundings, run_pipeline,
+};
 use parqueduct::metrics::{Metrics, PipelineMetrics};
 use parqueduct::receipt::{Ledger, RequeueCause};
 use parqueduct::store::Capabilities;
@@ -74,6 +76,7 @@ pub struct World {
     pids: AtomicU32,
     ulids: Arc<AtomicU64>,
     killed: Mutex<Vec<Arc<Ledger>>>,
+    suppressed: AtomicU64,
 }
 
 impl World {
@@ -90,6 +93,7 @@ impl World {
             pids: AtomicU32::new(1),
             ulids: Arc::default(),
             killed: Mutex::default(),
+            suppressed: AtomicU64::new(0),
             schedule,
         })
     }
@@ -105,12 +109,9 @@ impl World {
         met
     }
 
-    /// Whether something durable may have gone back to the queue all the same.
-    pub fn may_repeat(&self) -> bool {
-        let met = self.met();
-        Fault::ALL.into_iter().any(|fault| fault.loses_acks() && met.of(fault) > 0)
-            || self.cloud.outcomes_in_doubt() > 0
-            || self.killed_any()
+    /// Deliveries that ended processes acked without a row.
+    pub fn suppressed(&self) -> u64 {
+        self.suppressed.load(Relaxed)
     }
 
     /// Whether nothing can be left to be tidied after a drain: no request that is still on its way, no process that ended
@@ -199,6 +200,7 @@ impl World {
             schema_name: "order".to_owned(),
             schema_version: 1,
             event_id: pointer("/id"),
+            dedupe_window: schedule.dedupe_window,
             event_time: pointer("/occurred_at"),
             event_time_format: TimeFormat::Rfc3339,
             event_time_ahead_max: Duration::from_secs(86_400),
@@ -278,6 +280,13 @@ impl Process {
             reconnect: BACKOFF,
             flush_grace: world.schedule.grace,
             liveness: Arc::new(world.looker()),
+            look_back: LookBackLimits {
+                within: Duration::from_secs(3600),
+                rows_max: 100_000,
+                patience: Duration::from_secs(30),
+                grace: world.schedule.grace,
+                hold_max: world.schedule.hold_max,
+            },
         };
         let task = tokio::spawn(run_pipeline(parts, stop.clone()));
         Self { world: Arc::clone(world), pid, stop, dead, metrics: pipeline_metrics, task }
@@ -325,7 +334,7 @@ impl Process {
     }
 
     /// SIGKILL: nothing of it goes on, but what the store was sent.
-    async fn kill(self) {
+    pub async fn kill(self) {
         if self.world.holds() {
             self.world.meet(Fault::Killed);
         }
@@ -338,8 +347,18 @@ impl Process {
         self.world.killed.lock().expect("not poisoned").push(Arc::clone(&self.metrics.ledger));
     }
 
+    pub fn ledger(&self) -> &Ledger {
+        &self.metrics.ledger
+    }
+
+    /// Redeliveries archived with an id that a row has.
+    pub fn ids_reused(&self) -> u64 {
+        self.metrics.id_reused.get()
+    }
+
     fn assert_ledger_closes(&self) {
         let ledger = &self.metrics.ledger;
+        self.world.suppressed.fetch_add(ledger.suppressed(), Relaxed);
         let settled = ledger.archived() + ledger.dead_lettered_all() + ledger.suppressed() + ledger.requeued_all();
         assert_eq!((ledger.received(), ledger.in_flight()), (settled, 0), "the ledger closes: {ledger:?}");
         assert_eq!(ledger.requeued(RequeueCause::Dropped), 0, "no receipt is forgotten: {ledger:?}");
@@ -354,6 +373,5 @@ fn owner(instance: &str, pid: u32) -> Owner {
         pid_namespace: "namespace".to_owned(),
         pid,
         pid_started: 1,
-        epoch: 0,
     }
 }
