@@ -9,6 +9,7 @@ mod flow;
 mod harness;
 mod json_schema_suite;
 mod main_job;
+mod model;
 mod outage;
 mod store;
 mod tidy;
