@@ -284,6 +284,11 @@ impl Committer {
     async fn abandon(&self, flush: &Flush<'_>) -> Fate {
         let Some(intent) = &flush.intent else { return Fate::Abandoned(Box::default()) };
         let name = &flush.of.name;
+        if flush.outcome.is_some() && !self.log.decides_once() {
+            // Our *committed* may yet land on top of an abort, whose objects would be gone: resolved after the grace.
+            warn!(pipeline = %self.pipeline, flush = %intent.flush, "a flush is left without outcome, for the store may still take the one that was sent: it is decided after the grace");
+            return Fate::Abandoned(Box::default());
+        }
         if !flush.begun && name.begun_at().is_none() {
             // The name of a file's flush may be another process's: only what surely is ours is aborted.
             return Fate::Abandoned(Box::default());

@@ -82,8 +82,18 @@ struct Seen {
     since: Option<DateTime<Utc>>,
     /// The flushes of the last listing.
     flushes: HashSet<FlushName>,
+    /// Open flushes that were waited for in vain, on a store where nobody can decide for another.
+    undecidable: HashSet<FlushName>,
     /// Whether it was said that keys are forgotten.
     said_forgotten: bool,
+}
+
+/// How far the decision on an open flush is.
+enum Deciding {
+    Done,
+    NotYet,
+    /// It was waited for long enough, and is not ours to decide.
+    Never,
 }
 
 impl LookBack {
@@ -169,7 +179,7 @@ impl LookBack {
         let (log, pipeline) = (&self.committer.log, &self.committer.pipeline);
         // Whoever holds deliveries that came to us since began their flush before we got them (decision 1): it is open
         // now, or decided.
-        self.decide_open(asking).await?;
+        self.decide_open(asking, seen).await?;
         let looked_at = (self.committer.surroundings.now)();
         let since = match seen.since {
             Some(since) => since,
@@ -200,7 +210,7 @@ impl LookBack {
 
     /// Waits until every flush that is open now, and not of the epoch that asks, is decided; decides those whose owner is
     /// gone or takes too long.
-    async fn decide_open(&self, asking: &Epoch) -> Result<(), FlushError> {
+    async fn decide_open(&self, asking: &Epoch, seen: &mut Seen) -> Result<(), FlushError> {
         let committer = &self.committer;
         let began = Instant::now();
         let (least, most) = DECIDING;
@@ -208,11 +218,17 @@ impl LookBack {
         let mut open = committer.log.open_names(&committer.pipeline).await?;
         // Lines of files are no deliveries.
         open.retain(|name| name.begun_at().is_some() && name.epoch().as_ref() != Some(asking));
+        open.retain(|name| !seen.undecidable.contains(name));
         loop {
             let mut undecided = Vec::new();
             for name in open {
-                if !self.is_decided(&name, began.elapsed() >= self.limits.patience).await? {
-                    undecided.push(name);
+                let overdue = began.elapsed() >= self.limits.patience;
+                match self.decision(&name, overdue).await? {
+                    Deciding::Done => {}
+                    Deciding::Never => {
+                        seen.undecidable.insert(name);
+                    }
+                    Deciding::NotYet => undecided.push(name),
                 }
             }
             if undecided.is_empty() {
@@ -225,25 +241,27 @@ impl LookBack {
     }
 
     /// `overdue`: it was waited for long enough.
-    async fn is_decided(&self, name: &FlushName, overdue: bool) -> Result<bool, FlushError> {
+    async fn decision(&self, name: &FlushName, overdue: bool) -> Result<Deciding, FlushError> {
         let (committer, log) = (&self.committer, &self.committer.log);
         if log.outcome(name).await?.is_some() {
-            return Ok(true);
+            return Ok(Deciding::Done);
         }
         // Without an intent it was decided since.
-        let Some(intent) = log.intent(name).await? else { return Ok(true) };
+        let Some(intent) = log.intent(name).await? else { return Ok(Deciding::Done) };
         if !overdue && (self.liveness)(&intent.owner) != Liveness::Dead {
-            return Ok(false);
+            return Ok(Deciding::NotYet);
         }
-        if !log.may_decide(&intent) {
-            if overdue {
-                warn!(pipeline = %committer.pipeline, flush = %intent.flush, owner = %intent.owner.instance, "a flush of another instance is not decided, and this store lets no other decide it: its rows may be written twice");
+        if !log.decides_once() {
+            // Both could win: only the resolve after the grace decides there.
+            if !overdue {
+                return Ok(Deciding::NotYet);
             }
-            return Ok(overdue);
+            warn!(pipeline = %committer.pipeline, flush = %intent.flush, owner = %intent.owner.instance, "a flush is not decided, and this store would let two decide it: its rows may be written twice");
+            return Ok(Deciding::Never);
         }
         committer.abort_flush(name, &intent, "redelivered messages had to be looked up").await?;
         info!(pipeline = %committer.pipeline, flush = %intent.flush, owner = %intent.owner.instance, "a flush left undecided by another is aborted: its deliveries are in the queue");
-        Ok(true)
+        Ok(Deciding::Done)
     }
 
     /// The objects of the last committed flushes of one epoch, as far back as its deliveries may come again.

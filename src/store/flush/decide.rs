@@ -75,14 +75,22 @@ impl Round<'_> {
                 Action::Clean { last: self.is_past(intent.created_at) }
             }
             Some(_) => Action::Leave,
-            None if liveness == Liveness::Dead && self.may_decide(intent) => Action::Abort,
-            None if self.conditional_create && self.is_past(intent.created_at) => Action::Abort,
+            None if self.may_abort(intent, liveness) => Action::Abort,
             None => Action::Leave,
         }
     }
 
-    fn may_decide(&self, intent: &Intent) -> bool {
-        self.conditional_create || intent.owner.instance == self.instance
+    /// Whether a flush without outcome may be aborted: at once if its owner is dead, else after the grace. Without
+    /// conditional creation a *committed* that is still on its way, even of a dead owner, could land on top of the abort and
+    /// bring back a flush whose objects are gone: there only after the grace, and only what is our own.
+    pub fn may_abort(&self, intent: &Intent, liveness: Liveness) -> bool {
+        match self.conditional_create {
+            true => liveness == Liveness::Dead || self.is_past(intent.created_at),
+            false => {
+                let own = intent.owner.instance == self.instance;
+                own && liveness == Liveness::Dead && self.is_past(intent.created_at)
+            }
+        }
     }
 
     /// `at` is at least the grace ago. A time ahead of us is not: clocks differ.
@@ -151,13 +159,15 @@ mod tests {
     }
 
     #[test]
-    fn without_conditional_creation_only_own_dead_flushes_are_decided() {
+    fn without_conditional_creation_only_own_dead_flushes_are_decided_and_only_after_the_grace() {
         let theirs = Round { conditional_create: false, ..round(10_000) };
         let ours = Round { instance: "them", ..theirs };
         assert_eq!(theirs.action(&intent(), None, Liveness::Dead), Action::Leave);
         assert_eq!(theirs.action(&intent(), None, Liveness::Unknown), Action::Leave);
         assert_eq!(ours.action(&intent(), None, Liveness::Unknown), Action::Leave);
         assert_eq!(ours.action(&intent(), None, Liveness::Dead), Action::Abort);
+        let soon = Round { now: at(299), ..ours };
+        assert_eq!(soon.action(&intent(), None, Liveness::Dead), Action::Leave, "its outcome may be on its way");
     }
 
     #[test]

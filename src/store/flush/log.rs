@@ -328,9 +328,9 @@ impl FlushLog {
         self.read(&name.intent_path()).await
     }
 
-    /// Whether this instance may decide the flush of another: on a store without conditional creation both could win.
-    pub fn may_decide(&self, intent: &Intent) -> bool {
-        self.conditional_create || intent.owner.instance == self.instance
+    /// Whether of several who decide a flush exactly one wins.
+    pub fn decides_once(&self) -> bool {
+        self.conditional_create
     }
 
     /// The outcome of a flush, or `None` while it has none.
