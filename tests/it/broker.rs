@@ -12,7 +12,8 @@ use parqueduct::broker::memory::Memory;
 use parqueduct::broker::{Broker, Rabbit};
 use parqueduct::event::Message;
 
-use crate::harness::rabbit::{self, Proxy, unique};
+use crate::harness::proxy::Proxy;
+use crate::harness::rabbit::{self, unique};
 use conformance::Fixture;
 
 /// Runs a test within its time limit. A private node takes seconds to start, much longer on a busy machine.

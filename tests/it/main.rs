@@ -3,8 +3,10 @@
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
 mod broker;
+mod chaos;
 mod conservation;
 mod contracts;
+mod crash;
 mod flow;
 mod harness;
 mod json_schema_suite;

@@ -7,7 +7,8 @@ use parqueduct::broker::publish::{PublishError, Published, Publisher, PublisherL
 use parqueduct::event::Message;
 
 use super::within;
-use crate::harness::rabbit::{self, Proxy, config};
+use crate::harness::proxy::Proxy;
+use crate::harness::rabbit::{self, config};
 
 fn message(body: &str) -> Message {
     Message { body: body.as_bytes().to_vec(), ..Message::default() }

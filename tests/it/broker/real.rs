@@ -14,7 +14,8 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::within;
-use crate::harness::rabbit::{self, Proxy, config, eventually, unique};
+use crate::harness::proxy::Proxy;
+use crate::harness::rabbit::{self, config, eventually, unique};
 
 fn subscription(queue: &str) -> Subscription {
     Subscription { queue: queue.to_owned(), prefetch: 100, declare: None, name: "parqueduct test".into() }

@@ -1,6 +1,6 @@
 //! What lies in an archive directory, read with the Parquet crate.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use arrow_array::cast::AsArray;
@@ -38,4 +38,40 @@ pub fn event_ids(store: &Path) -> BTreeMap<String, usize> {
         }
     }
     counts
+}
+
+/// Objects below `data/` and `dlq/` that no committed flush names, and those it names that are not there.
+pub fn strays(store: &Path) -> Vec<String> {
+    let files: Vec<_> = ["data", "dlq"].iter().flat_map(|place| files_below(&store.join(place))).collect();
+    let lying: BTreeSet<_> = files.iter().map(|file| relative(store, file)).collect();
+    let named = committed_objects(store);
+    let strays = lying.difference(&named).map(|path| format!("of no committed flush: {path}"));
+    strays.chain(named.difference(&lying).map(|path| format!("not there: {path}"))).collect()
+}
+
+/// Intents of flushes that somebody still has to look at.
+pub fn open_flushes(store: &Path) -> Vec<String> {
+    let records = files_below(&store.join("meta/flushes")).into_iter().map(|file| relative(store, &file));
+    records.filter(|path| path.ends_with(".intent.json")).collect()
+}
+
+/// What the outcomes of committed flushes name.
+fn committed_objects(store: &Path) -> BTreeSet<String> {
+    let mut objects = BTreeSet::new();
+    for file in files_below(&store.join("meta/flushes")) {
+        if !file.to_string_lossy().ends_with(".outcome.json") {
+            continue;
+        }
+        let outcome: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(&file).expect("readable")).expect("an outcome is JSON");
+        if outcome["state"] == "committed" {
+            let named = outcome["objects"].as_array().expect("a list of objects");
+            objects.extend(named.iter().map(|object| object["path"].as_str().expect("a path").to_owned()));
+        }
+    }
+    objects
+}
+
+fn relative(store: &Path, file: &Path) -> String {
+    file.strip_prefix(store).expect("below the store").to_string_lossy().into_owned()
 }

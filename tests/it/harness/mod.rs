@@ -3,6 +3,7 @@
 pub mod archive;
 pub mod orders;
 pub mod program;
+pub mod proxy;
 pub mod python;
 pub mod rabbit;
 pub mod s3;

@@ -19,9 +19,14 @@ pub struct Program {
 impl Program {
     /// Starts `parqueduct run` with the configuration file `config`, which must say `http.listen = "127.0.0.1:0"`.
     pub fn start(config: &Path) -> Self {
+        Self::start_binary(Path::new(BINARY), config)
+    }
+
+    /// The same with another build of the binary.
+    pub fn start_binary(binary: &Path, config: &Path) -> Self {
         let log = config.with_extension(format!("{}.log", unique()));
         let file = std::fs::File::create(&log).expect("the log can be written");
-        let child = Command::new(BINARY)
+        let child = Command::new(binary)
             .args(["run", "--config"])
             .arg(config)
             .stdin(Stdio::null())
@@ -57,14 +62,24 @@ impl Program {
 
     /// Status and body of a GET.
     pub fn get(&self, path: &str) -> (u16, String) {
-        let mut stream = TcpStream::connect(self.http).expect("the HTTP server answers");
-        stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a time limit");
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").expect("sent");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("an answer in text");
+        let answer = self.answer(path).expect("the HTTP server answers in text");
         let status = answer.split(' ').nth(1).expect("a status").parse().expect("a number");
         let body = answer.split_once("\r\n\r\n").expect("a body").1.to_owned();
         (status, body)
+    }
+
+    fn answer(&self, path: &str) -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(self.http)?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("the child can be asked")
     }
 
     /// Sum of a metric over its labels; 0 when it was never counted.

@@ -6,7 +6,6 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -17,10 +16,7 @@ use parqueduct::broker::publish::{Publisher, PublisherLimits};
 use parqueduct::config::{RabbitMq, Secret};
 use parqueduct::event::Message;
 use tempfile::TempDir;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
-use tokio::sync::watch;
-use tokio::task::JoinSet;
 
 /// Seconds after which a shared node that nobody uses ends.
 const LEASE: &str = "600";
@@ -86,7 +82,7 @@ impl Rabbit {
 
     /// Starts a private node again, on its old ports, with its data.
     pub async fn start(&self) {
-        start(&self.directory, &[]).await;
+        start(&self.directory, &["--lease", OWN_LEASE]).await;
     }
 
     pub async fn stop(&self) {
@@ -141,6 +137,13 @@ impl Rabbit {
         let options = QueueDeclareOptions::durable().passive();
         let found = admin.1.queue_declare(queue.into(), options, FieldTable::default()).await;
         found.expect("a queue of our own").message_count()
+    }
+
+    /// All messages of a queue, those that consumers hold too.
+    pub async fn messages(&self, queue: &str) -> u64 {
+        let queues = self.ctl(&["list_queues", "--no-table-headers", "name", "messages"]).await;
+        let of_queue = |line: &str| line.strip_prefix(queue)?.trim().parse().ok();
+        queues.lines().find_map(of_queue).unwrap_or_else(|| panic!("no queue {queue} in:\n{queues}"))
     }
 
     /// Sends messages to a queue and waits until the broker has them.
@@ -225,81 +228,4 @@ fn repository() -> &'static Path {
 
 fn text(path: &Path) -> &str {
     path.to_str().expect("a path in UTF-8")
-}
-
-/// What a proxy does with what it carries.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Mode {
-    Open,
-    Frozen,
-    Cut,
-}
-
-/// A line to a port that can be cut or go dead.
-pub struct Proxy {
-    port: u16,
-    mode: Arc<watch::Sender<Mode>>,
-    _carriers: JoinSet<()>,
-}
-
-impl Proxy {
-    pub async fn to(port: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let own_port = listener.local_addr().expect("bound").port();
-        let mode = Arc::new(watch::Sender::new(Mode::Open));
-        let mut carriers = JoinSet::new();
-        carriers.spawn(accept(listener, port, Arc::clone(&mode)));
-        Self { port: own_port, mode, _carriers: carriers }
-    }
-
-    /// `uri` with this line's port.
-    pub fn uri(&self, uri: &str, port: u16) -> String {
-        uri.replace(&format!(":{port}/"), &format!(":{}/", self.port))
-    }
-
-    /// Drops all connections; new ones go through again.
-    pub fn cut(&self) {
-        self.mode.send_replace(Mode::Cut);
-        self.mode.send_replace(Mode::Open);
-    }
-
-    /// From now on nothing gets through, and nobody is told.
-    pub fn freeze(&self) {
-        self.mode.send_replace(Mode::Frozen);
-    }
-}
-
-async fn accept(listener: TcpListener, port: u16, mode: Arc<watch::Sender<Mode>>) {
-    let mut lines = JoinSet::new();
-    let mut modes = mode.subscribe();
-    loop {
-        tokio::select! {
-            accepted = listener.accept() => {
-                let (near, _) = accepted.expect("accepting");
-                lines.spawn(carry(near, port, mode.subscribe()));
-            }
-            // `Cut` is over at once; the change itself is what counts.
-            _ = modes.changed() => if *modes.borrow_and_update() != Mode::Frozen { lines.abort_all() },
-        }
-    }
-}
-
-async fn carry(mut near: TcpStream, port: u16, mut modes: watch::Receiver<Mode>) {
-    let mut far = TcpStream::connect(("127.0.0.1", port)).await.expect("the node listens");
-    let mut ahead = vec![0; 16 * 1024];
-    let mut back = vec![0; 16 * 1024];
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    loop {
-        if modes.wait_for(|mode| *mode != Mode::Frozen).await.is_err() {
-            return;
-        }
-        let carried = tokio::select! {
-            _ = modes.changed() => continue,
-            read = near.read(&mut ahead) => match read { Ok(1..) => far.write_all(&ahead[..read.unwrap_or(0)]).await, _ => return },
-            read = far.read(&mut back) => match read { Ok(1..) => near.write_all(&back[..read.unwrap_or(0)]).await, _ => return },
-        };
-        if carried.is_err() {
-            return;
-        }
-    }
 }

@@ -108,6 +108,11 @@ impl S3Server {
         self.faults.injected()
     }
 
+    /// How often that fault happened; of those with an effect, once they had it.
+    pub fn happened(&self, fault: Fault) -> usize {
+        self.faults.happened(fault)
+    }
+
     /// Times an object was replaced by other bytes.
     pub fn overwrites(&self) -> usize {
         self.bucket.overwrites()
@@ -230,6 +235,9 @@ async fn respond(site: Site, request: Request<Incoming>) -> Result<Response<s3s:
     let cut = || std::io::Error::other("cut by the test");
     let call = Call::of(request.method(), request.uri());
     let fault = site.faults.next(call, request.uri().path());
+    if let Some(fault) = fault.filter(|fault| !fault.has_effect()) {
+        site.faults.count(fault);
+    }
     match fault {
         Some(Fault::SlowDown) => return Ok(refuse(StatusCode::SERVICE_UNAVAILABLE, "SlowDown")),
         Some(Fault::InternalError) => return Ok(refuse(StatusCode::INTERNAL_SERVER_ERROR, "InternalError")),
@@ -241,6 +249,9 @@ async fn respond(site: Site, request: Request<Incoming>) -> Result<Response<s3s:
         _ => {}
     }
     let response = hyper::service::Service::call(&site.service, request).await.map_err(std::io::Error::other)?;
+    if let Some(fault) = fault {
+        site.faults.count(fault);
+    }
     match fault {
         Some(Fault::AnswerLost) => Err(cut()),
         Some(Fault::AnswerNever) => std::future::pending().await,

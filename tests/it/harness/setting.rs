@@ -16,6 +16,8 @@ pub struct Setting {
 /// What differs from one test to the next.
 pub struct Options<'a> {
     pub uri: &'a str,
+    /// TOML of the `[rabbitmq]` table beside the URI.
+    pub rabbitmq: &'a str,
     /// TOML of the `[store]` table; `None`: a directory `store` of the setting.
     pub store: Option<String>,
     /// TOML of the `[[pipeline]]` table that differs from the subject's own.
@@ -40,7 +42,7 @@ depth_max = {depth_max}"#,
             body_max = orders::BODY_MAX,
             depth_max = orders::DEPTH_MAX,
         );
-        Self { uri, store: None, pipeline: "declare = true", more: "", subject }
+        Self { uri, rabbitmq: "reconnect_max = \"1s\"", store: None, pipeline: "declare = true", more: "", subject }
     }
 
     /// A pipeline `flights` for the demo's real events, that declares its queue.
@@ -56,7 +58,12 @@ flush = {{ rows = 7000, bytes = "64MiB", age = "1s" }}"#,
     }
 
     /// The same with its objects in `server`.
-    pub fn on(mut self, server: &S3Server) -> Self {
+    pub fn on(self, server: &S3Server) -> Self {
+        self.on_within(server, "5s")
+    }
+
+    /// The same with a time limit for each request of its own.
+    pub fn on_within(mut self, server: &S3Server, request_timeout: &str) -> Self {
         self.store = Some(format!(
             r#"url = "s3://{BUCKET}/archive"
 endpoint = "{}"
@@ -64,7 +71,7 @@ allow_http = true
 region = "us-east-1"
 access_key_id = "{ACCESS_KEY}"
 secret_access_key = "{SECRET_KEY}"
-request_timeout = "5s"
+request_timeout = "{request_timeout}"
 connect_timeout = "2s"
 retries_max = 1
 retry_timeout = "5s""#,
@@ -82,7 +89,7 @@ impl Setting {
         let text = format!(
             r#"[rabbitmq]
 uri = "{uri}"
-reconnect_max = "1s"
+{rabbitmq}
 
 [store]
 {store}
@@ -101,6 +108,7 @@ partition_by = ["date"]
 {pipeline}
 "#,
             uri = options.uri,
+            rabbitmq = options.rabbitmq,
             store = options.store.as_deref().unwrap_or(&own_store),
             more = options.more,
             subject = options.subject,
@@ -109,6 +117,18 @@ partition_by = ["date"]
         let config = directory.path().join("parqueduct.toml");
         std::fs::write(&config, text).expect("the configuration can be written");
         Self { directory, config, queue }
+    }
+
+    /// A second configuration file beside the first, in which each text of `changes` is replaced.
+    pub fn variant(&self, name: &str, changes: &[(&str, &str)]) -> PathBuf {
+        let mut text = std::fs::read_to_string(&self.config).expect("readable");
+        for (old, new) in changes {
+            assert!(text.contains(old), "nothing to replace: {old}");
+            text = text.replace(old, new);
+        }
+        let config = self.directory.path().join(format!("{name}.toml"));
+        std::fs::write(&config, text).expect("the configuration can be written");
+        config
     }
 
     /// The directory of the setting's own store, or where a test dumps what lies in another.

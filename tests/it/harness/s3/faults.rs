@@ -32,7 +32,7 @@ impl Call {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fault {
     /// 503 SlowDown, 500 InternalError, 409 ConditionalRequestConflict, 412 PreconditionFailed or 403 AccessDenied, and
     /// no effect.
@@ -61,10 +61,24 @@ pub enum Fault {
     },
 }
 
+impl Fault {
+    /// Whether the request does what it asks for.
+    pub(super) fn has_effect(self) -> bool {
+        match self {
+            Self::SlowDown | Self::InternalError | Self::Conflict | Self::Precondition | Self::Forbidden => false,
+            Self::Closed | Self::NoAnswer => false,
+            Self::AnswerLost | Self::AnswerNever | Self::ErrorAfterEffect => true,
+            Self::SlowBody { .. } | Self::CutBody { .. } => true,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum How {
     /// To the next `n` requests that match.
     Next(usize),
+    /// To the `n`th from now that matches, counted from 1.
+    Nth(usize),
     /// To each that matches, with this probability.
     Each(f64),
 }
@@ -84,6 +98,10 @@ impl Rule {
         Self { fault, call, path: String::new(), how: How::Next(times) }
     }
 
+    pub fn nth(number: usize, call: Call, fault: Fault) -> Self {
+        Self { fault, call, path: String::new(), how: How::Nth(number) }
+    }
+
     pub fn each(probability: f64, call: Call, fault: Fault) -> Self {
         Self { fault, call, path: String::new(), how: How::Each(probability) }
     }
@@ -101,6 +119,7 @@ struct State {
     rules: Vec<Rule>,
     requests: HashMap<Call, usize>,
     injected: usize,
+    happened: HashMap<Fault, usize>,
 }
 
 impl Faults {
@@ -120,6 +139,15 @@ impl Faults {
         self.0.lock().unwrap().injected
     }
 
+    /// Counts a fault, after the effect that it lets a request have.
+    pub fn count(&self, fault: Fault) {
+        *self.0.lock().unwrap().happened.entry(fault).or_default() += 1;
+    }
+
+    pub fn happened(&self, fault: Fault) -> usize {
+        self.0.lock().unwrap().happened.get(&fault).copied().unwrap_or_default()
+    }
+
     /// Counts the request and says what happens to it.
     pub fn next(&self, call: Call, path: &str) -> Option<Fault> {
         let mut state = self.0.lock().unwrap();
@@ -131,6 +159,11 @@ impl Faults {
                 How::Next(left) => {
                     *left -= 1;
                     true
+                }
+                How::Nth(0) => false,
+                How::Nth(left) => {
+                    *left -= 1;
+                    *left == 0
                 }
                 How::Each(probability) => fastrand::f64() < *probability,
             };
