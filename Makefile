@@ -1,7 +1,7 @@
 # `make help` says what there is. Everything is written below `target/` and `.parqueduct/`, which git ignores.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt bench
+.PHONY: help demo test chaos check fmt bench
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
@@ -11,6 +11,9 @@ demo: ## carry 27,004 real flights from RabbitMQ into Parquet, and look at them
 
 test: ## set up what the tests need, and run all of them
 	@scripts/test
+
+chaos: ## the proof: a million events four times over, while everything around the program fails
+	@scripts/chaos
 
 check: ## the fast lane: format, clippy, unit tests
 	cargo fmt --check

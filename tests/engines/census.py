@@ -52,6 +52,7 @@ def main() -> None:
                 "rows": one("select sum(times) from rows"),
                 "letters": one("select sum(times) from letters"),
                 "rows_redelivered": one("select sum(redelivered) from rows"),
+                "repeats_not_flagged": one("select count(*) from rows where times - redelivered > 1"),
                 "unsure_there": one("select count(*) from places where unsure and archived + dead > 0"),
                 "unknown": one(f"select coalesce(sum(times), 0) from (from rows select n, times union all from letters select n, times) where n is null or n >= {numbers}"),
                 "missing": count("not unsure and (case when bad then dead else archived end) = 0"),

@@ -94,6 +94,8 @@ impl Verdict {
             let happened = self.happened.get(kind).copied().unwrap_or_default();
             line(kind.title(), format!("{happened} of {planned}"));
         }
+        // The broker promises to flag what it gives out again; were a repeat not flagged, nobody would look for the first.
+        line("repeats without a flag", total("repeats_not_flagged"));
         line("lines of level ERROR", self.errors.len().to_string());
         line("seconds of publishing", self.publishing.as_secs().to_string());
         line("seconds in all", self.whole.as_secs().to_string());
