@@ -24,9 +24,20 @@ impl Program {
 
     /// The same with another build of the binary.
     pub fn start_binary(binary: &Path, config: &Path) -> Self {
+        Self::start_command(Command::new(binary), config)
+    }
+
+    /// The same with a limit on what it may allocate (`RLIMIT_DATA`), beyond which it aborts.
+    pub fn start_limited(config: &Path, bytes_max: u64) -> Self {
+        let mut limited = Command::new("prlimit");
+        limited.args([&format!("--data={bytes_max}"), BINARY]);
+        Self::start_command(limited, config)
+    }
+
+    fn start_command(mut command: Command, config: &Path) -> Self {
         let log = config.with_extension(format!("{}.log", unique()));
         let file = std::fs::File::create(&log).expect("the log can be written");
-        let child = Command::new(binary)
+        let child = command
             .args(["run", "--config"])
             .arg(config)
             .stdin(Stdio::null())
@@ -84,11 +95,17 @@ impl Program {
 
     /// Sum of a metric over its labels; 0 when it was never counted.
     pub fn metric(&self, name: &str) -> f64 {
-        let (_, text) = self.get("/metrics");
-        text.lines()
+        self.metric_if_alive(name).expect("the HTTP server answers in text")
+    }
+
+    /// The same; `None` when it does not answer, for it has ended or is about to.
+    pub fn metric_if_alive(&self, name: &str) -> Option<f64> {
+        let text = self.answer("/metrics").ok()?;
+        let lines = text
+            .lines()
             .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with('{') || rest.starts_with(' ')))
-            .map(|line| line.rsplit(' ').next().expect("a value").parse::<f64>().expect("a number"))
-            .sum()
+            .map(|line| line.rsplit(' ').next().expect("a value").parse::<f64>().expect("a number"));
+        text.contains("\r\n\r\n").then(|| lines.sum())
     }
 
     /// Waits until archived + dead-lettered + suppressed reaches `deliveries` and nothing is in flight.
