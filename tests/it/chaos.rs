@@ -106,6 +106,7 @@ fn run(plan: Plan) {
         published: published.numbers,
         unconfirmed: published.unconfirmed.len() as u64,
         left_in_queue,
+        suppressed: archive::suppressed(&files),
         census: census(&files, &published),
         strays: archive::strays(&files),
         open_flushes: archive::open_flushes(&files),

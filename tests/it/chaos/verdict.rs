@@ -33,6 +33,8 @@ pub struct Verdict {
     pub published: u64,
     pub unconfirmed: u64,
     pub left_in_queue: u64,
+    /// Deliveries that came again though they were durable.
+    pub suppressed: u64,
     /// From [`census`].
     pub census: Value,
     pub strays: Vec<String>,
@@ -73,6 +75,9 @@ impl Verdict {
                 violations.push(format!("{}: {happened} of {planned} happened", kind.title()));
             }
         }
+        if self.suppressed == 0 && self.planned.contains_key(&Kind::AcksLost) {
+            violations.push("acks were lost, yet nothing durable came again".to_owned());
+        }
         violations
     }
 
@@ -87,6 +92,7 @@ impl Verdict {
         line("archived", total("rows"));
         line("  of those, redelivered", total("rows_redelivered"));
         line("dead-lettered", total("letters"));
+        line("repeats suppressed", self.suppressed.to_string());
         for (name, count) in self.faultless() {
             line(name, count.to_string());
         }
@@ -114,6 +120,7 @@ impl Verdict {
             "published": self.published,
             "confirmed": self.published - self.unconfirmed,
             "confirm_lost": self.unconfirmed,
+            "suppressed": self.suppressed,
             "left_in_queue": self.left_in_queue,
             "found": self.census,
             "stray_files": self.strays,

@@ -55,21 +55,25 @@ pub fn open_flushes(store: &Path) -> Vec<String> {
     records.filter(|path| path.ends_with(".intent.json")).collect()
 }
 
+/// Deliveries that were found to be durable already, by what the committed flushes say.
+pub fn suppressed(store: &Path) -> u64 {
+    committed(store).iter().map(|outcome| outcome["suppressed"].as_u64().expect("a number")).sum()
+}
+
 /// What the outcomes of committed flushes name.
 fn committed_objects(store: &Path) -> BTreeSet<String> {
-    let mut objects = BTreeSet::new();
-    for file in files_below(&store.join("meta/flushes")) {
-        if !file.to_string_lossy().ends_with(".outcome.json") {
-            continue;
-        }
-        let outcome: serde_json::Value =
-            serde_json::from_slice(&std::fs::read(&file).expect("readable")).expect("an outcome is JSON");
-        if outcome["state"] == "committed" {
-            let named = outcome["objects"].as_array().expect("a list of objects");
-            objects.extend(named.iter().map(|object| object["path"].as_str().expect("a path").to_owned()));
-        }
-    }
-    objects
+    let outcomes = committed(store);
+    let objects = outcomes.iter().flat_map(|outcome| outcome["objects"].as_array().expect("a list of objects"));
+    objects.map(|object| object["path"].as_str().expect("a path").to_owned()).collect()
+}
+
+/// The outcomes of committed flushes.
+fn committed(store: &Path) -> Vec<serde_json::Value> {
+    let records = files_below(&store.join("meta/flushes")).into_iter();
+    let outcomes = records.filter(|file| file.to_string_lossy().ends_with(".outcome.json")).map(|file| {
+        serde_json::from_slice::<serde_json::Value>(&std::fs::read(&file).expect("readable")).expect("JSON")
+    });
+    outcomes.filter(|outcome| outcome["state"] == "committed").collect()
 }
 
 fn relative(store: &Path, file: &Path) -> String {
