@@ -12,7 +12,34 @@ pub struct Message {
     pub routing_key: String,
     /// The broker may have delivered it before.
     pub redelivered: bool,
+    /// Texts that are not UTF-8 stand here with a `?` for each byte that is not; `unreadable` has what they were.
     pub properties: Properties,
+    /// What of its names and properties is beyond AMQP's text; empty but for messages that will be dead letters.
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// A part of a message that cannot be read as what AMQP says it is, with the bytes it had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// `exchange`, `routing_key`, a property by its AMQP name, or, for the name of a header, `headers/outer/inner`; with a
+    /// `?` for each byte that is not UTF-8.
+    ///
+    /// Where the name of a header cannot be read, one more, [`Unreadable::HEADERS`], has the whole table: mended names may
+    /// run into each other. Where the properties cannot be read at all, [`Unreadable::PROPERTIES`] has all of them.
+    pub place: String,
+    /// As on the wire; of a table with its length, of all properties with their flags.
+    pub bytes: Vec<u8>,
+}
+
+impl Unreadable {
+    /// The place that is the whole table of headers.
+    pub const HEADERS: &str = "headers";
+    /// The place that is the whole list of properties; the message then has none that can be read.
+    pub const PROPERTIES: &str = "properties";
+
+    pub fn new(place: &str, bytes: &[u8]) -> Self {
+        Self { place: place.to_owned(), bytes: bytes.to_vec() }
+    }
 }
 
 impl Message {
@@ -120,7 +147,9 @@ impl Message {
         ];
         let texts: usize = texts.into_iter().flatten().map(String::len).sum();
         let headers = headers.as_deref().map_or(0, table_size);
-        ALLOWANCE + self.body.len() + self.exchange.len() + self.routing_key.len() + texts + headers
+        let unreadable = |part: &Unreadable| ALLOWANCE + part.place.len() + part.bytes.len();
+        let unreadable: usize = self.unreadable.iter().map(unreadable).sum();
+        ALLOWANCE + self.body.len() + self.exchange.len() + self.routing_key.len() + texts + headers + unreadable
     }
 }
 

@@ -40,6 +40,8 @@ macro_rules! codes {
 codes! {
     FrameEmpty "frame.empty" Frame "the message has no body",
     FrameTooLarge "frame.too_large" Frame "the body is larger than the pipeline allows",
+    AmqpText "decode.amqp_text" Decode "a name or a property of the message is not UTF-8",
+    AmqpProperties "decode.amqp_properties" Decode "the properties of the message cannot be read, or nest too deep",
     JsonSyntax "decode.json.syntax" Decode "the body is not JSON",
     JsonTruncated "decode.json.truncated" Decode "the body ends in the middle of a JSON document",
     JsonTrailing "decode.json.trailing" Decode "the body holds something after its JSON document",

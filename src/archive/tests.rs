@@ -120,6 +120,7 @@ fn push_at(batches: &mut Batches, delivery: u32, event: &Json, event_time_us: i6
             headers: (delivery > 0).then(|| vec![("x-try".to_owned(), HeaderValue::I64(i64::from(delivery)))]),
             ..Properties::default()
         },
+        ..Message::default()
     };
     let id = format!("id-{delivery}");
     batches.push(&Row {

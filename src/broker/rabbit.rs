@@ -313,6 +313,7 @@ fn received(delivery: message::Delivery, received_at: chrono::DateTime<chrono::U
             routing_key: delivery.routing_key.into(),
             redelivered: delivery.redelivered,
             properties: properties::from_amqp(&delivery.properties),
+            unreadable: Vec::new(),
         },
     }
 }

@@ -15,6 +15,7 @@ pub const VERSION: u32 = 1;
 
 const CUT: &str = Code::JsonTruncated.as_str();
 const BROKEN_TEXT: &str = Code::JsonUtf8.as_str();
+const BROKEN_NAME: &str = Code::AmqpText.as_str();
 
 /// Segments of a path that count; what lies deeper shares a group.
 pub const PATH_SEGMENTS_MAX: usize = 16;
@@ -101,7 +102,8 @@ impl<'a> Signature<'a> {
         offset: Option<u64>,
         body_bytes: u64,
     ) -> Self {
-        if !code.starts_with("decode.") {
+        // The path of a broken name is a property of AMQP.
+        if !code.starts_with("decode.") || code == BROKEN_NAME {
             return Self { code, path: capped(path), expected, actual, place: None };
         }
         // Without a schema nobody knows which names in the path are the event's own, so it does not count.

@@ -2,6 +2,7 @@
 //! event.
 
 use super::fingerprint::{Place, Signature};
+use crate::event::Unreadable;
 use crate::rejection::Code;
 
 /// The sentence of a group or an issue: `` `/arrival/delay_min` is null, the schema asks for integer ``.
@@ -26,6 +27,8 @@ pub fn of(signature: &Signature<'_>) -> String {
         Code::EventIdMissing | Code::EventTimeMissing | Code::PartitionMissing if !path.is_empty() => {
             format!("field {subject} is missing: {}", code.sentence())
         }
+        Code::AmqpText if path == Unreadable::HEADERS => "the name of a header is not UTF-8".to_owned(),
+        Code::AmqpText => format!("{subject} of the message is not UTF-8"),
         Code::JsonTruncated | Code::JsonDuplicateKey => code.sentence().to_owned(),
         Code::JsonSyntax | Code::JsonTrailing if !expected.is_empty() && !actual.is_empty() => {
             placed(format!("{}: {actual} where {expected} should stand", code.sentence()), place)
@@ -109,10 +112,20 @@ mod tests {
     }
 
     #[test]
+    fn names_beyond_utf8_are_told_by_where_they_are() {
+        let broken = |path| sentence(Code::AmqpText, path, "UTF-8", "other bytes");
+        assert_eq!(broken("message_id"), "`message_id` of the message is not UTF-8");
+        assert_eq!(broken("headers"), "the name of a header is not UTF-8");
+        let all = sentence(Code::AmqpProperties, "", "", "");
+        assert_eq!(all, "the properties of the message cannot be read, or nest too deep");
+    }
+
+    #[test]
     fn every_code_has_a_sentence_and_an_unknown_one_is_named() {
         for code in Code::ALL {
             let sentence = sentence(*code, "/a", "x", "y");
-            assert_ne!(sentence.contains("/a"), code.as_str().starts_with("decode."), "{sentence}");
+            let of_a_body = code.as_str().starts_with("decode.") && *code != Code::AmqpText;
+            assert_ne!(sentence.contains("/a"), of_a_body, "{sentence}");
             assert!(!sentence.is_empty() && !sentence.contains("  "), "{sentence}");
         }
         let newer = Signature::new("validate.newer", "/a", "x", "y", None, 0);

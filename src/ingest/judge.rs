@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::archive::{Batches, Refused, Row, time};
 use crate::config::TimeFormat;
 use crate::decode::{Decoder, JsonDecoder, JsonLimits};
-use crate::event::Delivery;
+use crate::event::{Delivery, Unreadable};
 use crate::ingest::Plan;
 use crate::rejection::{Code, Issue, Rejection};
 use crate::value::{Node, Pointer, Tape, Value};
@@ -59,6 +59,9 @@ impl Judge {
             let event_id = delivery.message.properties.message_id.clone().filter(|_| by_message);
             Rejected { rejection, event_id }
         };
+        if !delivery.message.unreadable.is_empty() {
+            return Err(undecoded(unreadable(&delivery.message.unreadable)));
+        }
         let judged = self.decoder.decode(&delivery.message.body, |tape| {
             archive_event(plan, number, delivery, tape, batches, is_repeat)
                 .map_err(|rejection| Rejected { rejection, event_id: readable_id(plan, delivery, tape) })
@@ -83,6 +86,25 @@ fn readable_id(plan: &Plan, delivery: &Delivery, tape: &Tape<'_>) -> Option<Stri
 
 /// Tells of a good event, by its id and the hash of its body, whether its row is there already.
 pub type IsRepeat<'a> = &'a mut dyn FnMut(&str, &[u8; 16]) -> bool;
+
+/// One issue for each part of the message that cannot be read; for all names of headers one, the first. What it found
+/// stays with the message.
+fn unreadable(parts: &[Unreadable]) -> Rejection {
+    let mut issues: Vec<Issue> = Vec::new();
+    for part in parts {
+        // The names of headers are the event's own; so they are no part of a group.
+        let path = part.place.split('/').next().unwrap_or_default();
+        if issues.iter().any(|issue| issue.path == path) {
+            continue;
+        }
+        let issue = match path {
+            Unreadable::PROPERTIES => Issue::whole(Code::AmqpProperties),
+            _ => Issue::at(Code::AmqpText, path, "UTF-8", "other bytes"),
+        };
+        issues.push(Issue { instance_path: part.place.clone(), ..issue });
+    }
+    Rejection::new(issues)
+}
 
 fn archive_event(
     plan: &Plan,

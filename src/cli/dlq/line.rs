@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::text::exactly;
 use crate::dlq::groups::Group;
 use crate::dlq::record::{Attempt, DeadLetter, IssueRecord};
-use crate::event::Properties;
+use crate::event::{Properties, Unreadable};
 use crate::headers;
 
 /// Writes `letter` and a line break.
@@ -33,6 +33,7 @@ pub(super) fn write(out: &mut impl Write, letter: &DeadLetter) -> io::Result<()>
         issues: letter.issues.iter().map(IssueLine::from).collect(),
         attempts: letter.attempts.iter().map(AttemptLine::from).collect(),
         received_at: exactly(letter.received_at),
+        unreadable: message.unreadable.iter().map(UnreadableLine::from).collect(),
     };
     write_line(out, &line)
 }
@@ -77,6 +78,20 @@ struct Line<'a> {
     issues: Vec<IssueLine<'a>>,
     attempts: Vec<AttemptLine<'a>>,
     received_at: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unreadable: Vec<UnreadableLine<'a>>,
+}
+
+#[derive(Serialize)]
+struct UnreadableLine<'a> {
+    place: &'a str,
+    bytes_base64: String,
+}
+
+impl<'a> From<&'a Unreadable> for UnreadableLine<'a> {
+    fn from(part: &'a Unreadable) -> Self {
+        Self { place: &part.place, bytes_base64: BASE64.encode(&part.bytes) }
+    }
 }
 
 /// Under their AMQP names; absent ones are left out.

@@ -8,7 +8,7 @@ use super::text::{clean, exactly};
 use crate::dlq::fingerprint::Signature;
 use crate::dlq::record::{DeadLetter, IssueRecord};
 use crate::dlq::sentence;
-use crate::event::Properties;
+use crate::event::{Properties, Unreadable};
 use crate::headers;
 
 /// Writes all that is known of `letter`, with its body in `form`.
@@ -18,11 +18,15 @@ pub(super) fn write(out: &mut impl Write, letter: &DeadLetter, form: BodyForm) -
     write_issues(out, letter)?;
     section(out, "properties", &properties(&letter.message.properties))?;
     section(out, "headers", &headers(&letter.message.properties))?;
+    section(out, "unreadable, as it came (? stands for it above)", &unreadable(&letter.message.unreadable))?;
     write_attempts(out, letter)?;
     writeln!(out)?;
     let broken_at = letter.issues.iter().find_map(|issue| issue.offset);
     body::write(out, &letter.message.body, form, broken_at)
 }
+
+/// Bytes shown of a part that could not be read.
+const UNREADABLE_BYTES_MAX: usize = 256;
 
 type Pairs = Vec<(String, String)>;
 
@@ -130,6 +134,17 @@ fn headers(properties: &Properties) -> Pairs {
     headers
         .map(|(name, value)| (name.clone(), format!("{} {}", headers::tag(value), headers::value_json(value))))
         .collect()
+}
+
+/// In hexadecimal: what it is made of is not text.
+fn unreadable(parts: &[Unreadable]) -> Pairs {
+    let shown = |part: &Unreadable| match part.bytes.split_at_checked(UNREADABLE_BYTES_MAX) {
+        Some((first, rest)) if !rest.is_empty() => {
+            format!("{}... and {} bytes more; --json has all", hexadecimal(first), rest.len())
+        }
+        _ => hexadecimal(&part.bytes),
+    };
+    parts.iter().map(|part| (part.place.clone(), shown(part))).collect()
 }
 
 fn write_attempts(out: &mut impl Write, letter: &DeadLetter) -> io::Result<()> {

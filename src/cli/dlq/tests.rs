@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::*;
 use crate::dlq::record::samples::{at, id, letter, nulls, truncated};
 use crate::dlq::record::{self, DeadLetter};
-use crate::event::HeaderValue;
+use crate::event::{HeaderValue, Unreadable};
 
 #[derive(Parser)]
 struct CommandLine {
@@ -231,6 +231,21 @@ body (32 bytes, JSON)
         .replace("TAIL", letter.issues[1].group.as_str())
         .replace("HASH", &format!("{:032x}", u128::from_be_bytes(letter.body_hash)));
     assert_eq!(written(&store, &["show", &letter.id.to_string()]).await, expected);
+}
+
+#[tokio::test]
+async fn what_could_not_be_read_is_exported_as_it_came_and_shown_in_hexadecimal() {
+    let mut letter = letters().remove(0);
+    let parts = [Unreadable::new("message_id", b"m-\xff"), Unreadable::new(Unreadable::HEADERS, &[7; 300])];
+    letter.message.unreadable = parts.to_vec();
+    let store = store_of(std::slice::from_ref(&letter)).await;
+    let exported = lines(&written(&store, &["export", "--json"]).await).remove(0);
+    assert_eq!(keys(&exported).last(), Some(&"unreadable"));
+    let first = exported["unreadable"][0].to_string();
+    assert_eq!(first, r#"{"place":"message_id","bytes_base64":"bS3/"}"#);
+    let shown = written(&store, &["show", &letter.id.to_string()]).await;
+    assert!(shown.contains("\nunreadable, as it came (? stands for it above)\n  message_id  6d2dff\n"), "{shown}");
+    assert!(shown.contains("0707... and 44 bytes more; --json has all\n"), "{shown}");
 }
 
 #[tokio::test]

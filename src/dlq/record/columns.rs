@@ -46,6 +46,8 @@ pub(super) const APP_ID: &str = "app_id";
 pub(super) const CLUSTER_ID: &str = "cluster_id";
 /// Null when the message has no header table; empty when it has an empty one.
 pub(super) const HEADERS: &str = "headers";
+/// What of the message could not be read, as it came on the wire; null when all of it could.
+pub(super) const UNREADABLE: &str = "unreadable";
 pub(super) const BODY: &str = "body";
 /// The body's length, so that a listing can tell it without reading the body.
 pub(super) const BODY_BYTES: &str = "body_bytes";
@@ -117,6 +119,11 @@ pub(super) fn header_fields() -> Fields {
     ])
 }
 
+/// `place` is [`Unreadable::place`](crate::event::Unreadable::place).
+pub(super) fn unreadable_fields() -> Fields {
+    Fields::from(vec![Field::new("place", DataType::Utf8, false), Field::new("bytes", DataType::Binary, false)])
+}
+
 /// The element of a list; the name is the one the Parquet format asks for (LogicalTypes.md, "Lists").
 pub(super) fn element(fields: Fields) -> Arc<Field> {
     Arc::new(Field::new("element", DataType::Struct(fields), false))
@@ -168,6 +175,7 @@ pub(super) fn schema() -> SchemaRef {
         text_or_null(APP_ID),
         text_or_null(CLUSTER_ID),
         list(HEADERS, header_fields(), true),
+        list(UNREADABLE, unreadable_fields(), true),
         // 64-bit offsets: a batch of bodies may exceed 2 GiB. In the file it is a plain byte array.
         Field::new(BODY, DataType::LargeBinary, false),
         Field::new(BODY_BYTES, DataType::UInt64, false),

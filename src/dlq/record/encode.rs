@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow_array::builder::FixedSizeBinaryBuilder;
 use arrow_array::{
-    ArrayRef, BooleanArray, LargeBinaryArray, ListArray, RecordBatch, StringArray, StructArray,
+    ArrayRef, BinaryArray, BooleanArray, LargeBinaryArray, ListArray, RecordBatch, StringArray, StructArray,
     TimestampMicrosecondArray, UInt8Array, UInt32Array, UInt64Array,
 };
 use arrow_buffer::{NullBuffer, OffsetBuffer};
@@ -20,7 +20,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
 use super::{Attempt, DeadLetter, FORMAT, FORMAT_KEY, IssueRecord, Origin, columns};
-use crate::event::{HeaderValue, Properties};
+use crate::event::{HeaderValue, Properties, Unreadable};
 use crate::headers;
 
 /// Letters, and bytes of letters, turned into columns at a time: bounds the copy that is held beside them.
@@ -231,6 +231,7 @@ fn message(letters: &[&DeadLetter]) -> Result<Vec<ArrayRef>, ArrowError> {
     }
     Ok(vec![
         headers(letters)?,
+        unreadable(letters)?,
         Arc::new(LargeBinaryArray::from_iter_values(letters.iter().map(|letter| &letter.message.body))),
         Arc::new(UInt64Array::from_iter_values(letters.iter().map(|letter| letter.message.body.len() as u64))),
         Arc::new(hashes.finish()),
@@ -278,6 +279,17 @@ fn headers(letters: &[&DeadLetter]) -> Result<ArrayRef, ArrowError> {
     let lengths = tables().map(|headers| headers.map_or(0, <[_]>::len));
     let present = NullBuffer::from_iter(tables().map(|headers| headers.is_some()));
     list(columns::header_fields(), arrays, lengths, Some(present))
+}
+
+fn unreadable(letters: &[&DeadLetter]) -> Result<ArrayRef, ArrowError> {
+    let lists = || letters.iter().map(|letter| &letter.message.unreadable);
+    let all: Vec<&Unreadable> = lists().flatten().collect();
+    let arrays = vec![
+        text(all.iter().map(|part| &part.place)),
+        Arc::new(BinaryArray::from_iter_values(all.iter().map(|part| &part.bytes))),
+    ];
+    let present = NullBuffer::from_iter(lists().map(|parts| !parts.is_empty()));
+    list(columns::unreadable_fields(), arrays, lists().map(Vec::len), Some(present))
 }
 
 fn list(

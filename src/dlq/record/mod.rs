@@ -196,10 +196,11 @@ impl DeadLetter {
 
     /// Bytes of memory it holds, near enough to bound a batch by.
     pub fn size(&self) -> usize {
-        let Message { body, exchange, routing_key, .. } = &self.message;
+        let Message { body, exchange, routing_key, unreadable, .. } = &self.message;
         let issue = |issue: &IssueRecord| size_of::<IssueRecord>() + issue.path.len() + issue.instance_path.len();
         let issues: usize = self.issues.iter().map(issue).sum();
-        size_of::<Self>() + body.len() + exchange.len() + routing_key.len() + issues
+        let unreadable: usize = unreadable.iter().map(|part| part.place.len() + part.bytes.len()).sum();
+        size_of::<Self>() + body.len() + exchange.len() + routing_key.len() + issues + unreadable
     }
 }
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{ArrowPrimitiveType, TimestampMicrosecondType, UInt8Type, UInt32Type, UInt64Type};
 use arrow_array::{
-    Array, ArrayRef, BooleanArray, FixedSizeBinaryArray, LargeBinaryArray, ListArray, PrimitiveArray, RecordBatch,
-    StringArray,
+    Array, ArrayRef, BinaryArray, BooleanArray, FixedSizeBinaryArray, LargeBinaryArray, ListArray, PrimitiveArray,
+    RecordBatch, StringArray,
 };
 use arrow_schema::Fields;
 use chrono::{DateTime, Utc};
@@ -16,7 +16,7 @@ use ulid::Ulid;
 use super::decode::{DecodeError, IssueRef, Summary};
 use super::{Attempt, AttemptSource, DeadLetter, IssueRecord, Origin, columns};
 use crate::dlq::fingerprint::GroupId;
-use crate::event::{HeaderValue, Message, Properties};
+use crate::event::{HeaderValue, Message, Properties, Unreadable};
 use crate::headers;
 use crate::rejection::Code;
 
@@ -196,6 +196,7 @@ struct Messages<'a> {
     user_id: Text<'a>,
     app_id: Text<'a>,
     cluster_id: Text<'a>,
+    unreadable: UnreadableParts<'a>,
 }
 
 impl<'a> Messages<'a> {
@@ -220,6 +221,7 @@ impl<'a> Messages<'a> {
             user_id: columns.text(columns::USER_ID)?,
             app_id: columns.text(columns::APP_ID)?,
             cluster_id: columns.text(columns::CLUSTER_ID)?,
+            unreadable: UnreadableParts::of(columns)?,
         })
     }
 
@@ -245,6 +247,7 @@ impl<'a> Messages<'a> {
                 app_id: self.app_id.owned(row),
                 cluster_id: self.cluster_id.owned(row),
             },
+            unreadable: self.unreadable.of_row(row),
         })
     }
 }
@@ -270,6 +273,26 @@ impl<'a> Headers<'a> {
             Ok((self.name.or_empty(at).to_owned(), value))
         };
         elements_of(lists, row).map(header).collect::<Result<_, _>>().map(Some)
+    }
+}
+
+struct UnreadableParts<'a> {
+    lists: Option<&'a ListArray>,
+    place: Text<'a>,
+    bytes: Option<&'a BinaryArray>,
+}
+
+impl<'a> UnreadableParts<'a> {
+    fn of(columns: &Columns<'a>) -> Result<Self, DecodeError> {
+        let (lists, elements) = columns.list(columns::UNREADABLE)?;
+        let bytes = elements.typed("bytes", |array| array.as_binary_opt::<i32>())?;
+        Ok(Self { lists, place: elements.text("place")?, bytes })
+    }
+
+    fn of_row(&self, row: usize) -> Vec<Unreadable> {
+        let Some(lists) = self.lists.filter(|lists| lists.is_valid(row)) else { return Vec::new() };
+        let bytes = |at| self.bytes.map_or(&[][..], |bytes| bytes.value(at));
+        elements_of(lists, row).map(|at| Unreadable::new(self.place.or_empty(at), bytes(at))).collect()
     }
 }
 

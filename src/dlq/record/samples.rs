@@ -5,7 +5,7 @@ use proptest::option;
 use proptest::prelude::*;
 
 use super::*;
-use crate::event::{HeaderValue, Properties};
+use crate::event::{HeaderValue, Properties, Unreadable};
 use crate::rejection::Code;
 
 /// The instant `seconds` after 2013-01-01T00:00:00Z.
@@ -58,6 +58,7 @@ pub(crate) fn letter(pipeline: &str, seconds: i64, serial: u128, body: &[u8], re
         routing_key: "flight.jfk".to_owned(),
         redelivered: false,
         properties,
+        unreadable: Vec::new(),
     };
     let delivery = Delivery { tag: serial as u64, received_at: at(seconds) - TimeDelta::milliseconds(1500), message };
     DeadLetter::new(id(seconds, serial), &Arc::new(origin), delivery, rejection, AttemptSource::Queue, at(seconds))
@@ -128,13 +129,16 @@ fn properties() -> impl Strategy<Value = Properties> {
 }
 
 fn message() -> impl Strategy<Value = Message> {
-    (any::<Vec<u8>>(), any::<String>(), any::<String>(), any::<bool>(), properties()).prop_map(
-        |(body, exchange, routing_key, redelivered, properties)| Message {
+    let part = any::<(String, Vec<u8>)>().prop_map(|(place, bytes)| Unreadable { place, bytes });
+    let unreadable = prop::collection::vec(part, 0..3);
+    (any::<Vec<u8>>(), any::<String>(), any::<String>(), any::<bool>(), properties(), unreadable).prop_map(
+        |(body, exchange, routing_key, redelivered, properties, unreadable)| Message {
             body,
             exchange,
             routing_key,
             redelivered,
             properties,
+            unreadable,
         },
     )
 }

@@ -176,7 +176,11 @@ fn file_of(letters: &[DeadLetter], without: &[&str], format: Option<&str>) -> By
 #[test]
 fn a_file_that_lacks_newer_columns_is_read() {
     let letters = three();
-    let file = file_of(&letters, &["body_sha256", "body_hash", "event_id", "headers", "attempts", "shard"], Some("1"));
+    let file = file_of(
+        &letters,
+        &["body_sha256", "body_hash", "event_id", "headers", "unreadable", "attempts", "shard"],
+        Some("1"),
+    );
     let back = by_id(decode(file.clone()).unwrap());
     let mut expected = by_id(letters);
     for letter in &mut expected {
