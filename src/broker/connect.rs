@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use async_rs::Tokio;
 use futures_util::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use lapin::protocol::connection::AMQPMethod;
 use lapin::protocol::{AMQPClass, AMQPError, parse_class};
@@ -15,12 +16,14 @@ use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Channel, Connection, ConnectionProperties, ErrorKind};
 use tokio::time::timeout;
 
+use super::line::{self, Line};
+use super::mender::Notes;
 use super::{ConnectError, Ended};
 use crate::config::RabbitMq;
 
 /// Bytes of an AMQP frame we offer to take. Without it a broker that sets no limit would make the client library
 /// allocate buffers of 32 times its own limit.
-const FRAME_BYTES_MAX: u32 = 131_072;
+pub(super) const FRAME_BYTES_MAX: u32 = 131_072;
 
 /// The brokers of one configuration, which stand for each other.
 #[derive(Debug)]
@@ -54,6 +57,8 @@ pub(super) struct Link {
     pub(super) channel: Channel,
     /// Host, port and virtual host.
     pub(super) broker: String,
+    /// What could not be read of deliveries.
+    pub(super) notes: Arc<Notes>,
 }
 
 /// What a broker says of itself in `connection.start` (AMQP 0-9-1, 1.4.2.1).
@@ -131,7 +136,7 @@ impl Brokers {
         let open = async {
             let connection = connection(endpoint.uri.clone(), name, Arc::clone(&dial)).await?;
             let channel = connection.create_channel().await?;
-            Ok(Link { connection, channel, broker: endpoint.shown.clone() })
+            Ok(Link { connection, channel, broker: endpoint.shown.clone(), notes: Arc::clone(&dial.notes) })
         };
         let opened = timeout(self.connect_timeout, open).await;
         let socket = take(&dial.socket);
@@ -153,7 +158,8 @@ impl Brokers {
             AMQPScheme::AMQPS => self.tls(&endpoint.shown).await?,
         };
         let patience = self.connect_timeout;
-        Ok(Arc::new(Dial { tls, patience, greeted, greeting: Mutex::default(), socket: Mutex::default() }))
+        let (greeting, socket, notes) = Default::default();
+        Ok(Arc::new(Dial { tls, patience, greeted, greeting, socket, notes }))
     }
 
     /// Reads the PEM files at each connection, so that renewed certificates are taken up.
@@ -183,21 +189,21 @@ struct Dial {
     /// A second handle on the socket, to close it behind the client library's back. Not for longer than the handshake:
     /// the peer would not see the socket close.
     socket: Mutex<Option<TcpStream>>,
+    notes: Arc<Notes>,
 }
 
 /// Opens a connection over a socket that we dial, since the client library's own way knows no time limit.
 async fn connection(uri: AMQPUri, name: &str, dial: Arc<Dial>) -> lapin::Result<Connection> {
-    let runtime = lapin::runtime::default_runtime()?;
+    let tokio = Tokio::current();
     let properties = identity(name);
-    // A closure, because the types of the client library's runtime have no names here.
     let connecting = Connection::connector(
         uri,
-        runtime,
-        async move |uri, runtime| {
+        line::runtime(&tokio),
+        async move |uri, _| {
             let open = async || {
                 let host = (uri.authority.host.as_str(), uri.authority.port);
                 let addresses: Vec<_> = tokio::net::lookup_host(host).await?.collect();
-                let stream = AsyncTcpStream::connect(&runtime, addresses.as_slice()).await?;
+                let stream = AsyncTcpStream::connect(&tokio, addresses.as_slice()).await?;
                 if let AsyncTcpStream::Plain(stream) = &stream {
                     put(&dial.socket, stream.get_ref().as_fd().try_clone_to_owned()?.into());
                 }
@@ -213,7 +219,7 @@ async fn connection(uri: AMQPUri, name: &str, dial: Arc<Dial>) -> lapin::Result<
                 open().await
             };
             match timeout(dial.patience, attempt).await {
-                Ok(stream) => stream.map_err(lapin::Error::from),
+                Ok(stream) => Ok(AsyncTcpStream::Plain(Line::over(stream?, Arc::clone(&dial.notes)))),
                 Err(_) => Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
             }
         },
@@ -334,10 +340,11 @@ pub(super) fn ended(queue: &str, error: &lapin::Error) -> Ended {
             (said(refusal), "lower flush.age, or raise the broker's consumer_timeout")
         }
         ErrorKind::ProtocolError(refusal) => (said(refusal), "see the broker's log"),
-        // It comes back, and ends the next subscription as well.
+        // What a message may hold is mended before it is parsed, so this is not expected. If it is a message all the same,
+        // it comes back, and ends the next subscription as well.
         ErrorKind::ParsingError(_) => (
-            "a message has a routing key, a property or a header's name that is not UTF-8".into(),
-            "take that message off the queue by other means (its bytes are beyond the client library)",
+            "the broker sent a frame that cannot be read".into(),
+            "if it comes again, take the message at the head of the queue off by other means, and report it",
         ),
         _ => return Ended::Lost { reason: error.to_string() },
     };

@@ -10,7 +10,9 @@
 mod backoff;
 mod connect;
 pub mod inspect;
+mod line; // the transport under the client library
 pub mod memory;
+mod mender;
 mod properties;
 pub mod publish;
 mod rabbit;

@@ -19,6 +19,7 @@ use lapin::{Channel, Consumer, message};
 use tokio::time::timeout;
 
 use super::connect::{Brokers, Link, ended, request_error};
+use super::mender::Note;
 use super::properties::{self, TooLong, short};
 use super::{Broker, Clock, ConnectError, Ended, Intake, Settler, Standing, Subscription};
 use crate::config::{Declare, QueueType, RabbitMq};
@@ -220,7 +221,15 @@ impl RabbitIntake {
             return Err(self.ended.get_or_insert_with(lost).clone());
         }
         let received_at = (self.clock)();
-        let batch: Vec<_> = batch.into_iter().map(|delivery| received(delivery, received_at)).collect();
+        let mut notes = match batch.last() {
+            Some(last) => self.shared.link.notes.take_through(last.delivery_tag),
+            None => VecDeque::new(),
+        };
+        let noted = |delivery: message::Delivery| {
+            let note = notes.pop_front_if(|note| note.tag == delivery.delivery_tag);
+            received(delivery, received_at, note)
+        };
+        let batch: Vec<_> = batch.into_iter().map(noted).collect();
         if let Some(last) = batch.last() {
             self.shared.handed_out.store(last.tag, Relaxed);
         }
@@ -303,7 +312,7 @@ impl Intake for RabbitIntake {
     }
 }
 
-fn received(delivery: message::Delivery, received_at: chrono::DateTime<chrono::Utc>) -> Delivery {
+fn received(delivery: message::Delivery, received_at: chrono::DateTime<chrono::Utc>, note: Option<Note>) -> Delivery {
     Delivery {
         tag: delivery.delivery_tag,
         received_at,
@@ -313,7 +322,7 @@ fn received(delivery: message::Delivery, received_at: chrono::DateTime<chrono::U
             routing_key: delivery.routing_key.into(),
             redelivered: delivery.redelivered,
             properties: properties::from_amqp(&delivery.properties),
-            unreadable: Vec::new(),
+            unreadable: note.map(|note| note.unreadable).unwrap_or_default(),
         },
     }
 }

@@ -10,10 +10,11 @@ use async_trait::async_trait;
 use chrono::Utc;
 use parqueduct::broker::memory::Memory;
 use parqueduct::broker::{Broker, Rabbit};
-use parqueduct::event::Message;
+use parqueduct::event::{Message, Properties, Unreadable};
 
 use crate::harness::proxy::Proxy;
 use crate::harness::rabbit::{self, unique};
+use crate::harness::wire::{self, Raw};
 use conformance::Fixture;
 
 /// Runs a test within its time limit. A private node takes seconds to start, much longer on a busy machine.
@@ -40,6 +41,16 @@ impl Fixture for InMemory {
         for message in messages {
             assert!(self.0.publish(queue, Message { routing_key: queue.to_owned(), ..message.clone() }));
         }
+    }
+
+    async fn publish_with_id(&self, queue: &str, id: &[u8]) {
+        let unreadable = match str::from_utf8(id) {
+            Ok(_) => Vec::new(),
+            Err(_) => vec![Unreadable::new("message_id", id)],
+        };
+        let message_id = Some(String::from_utf8_lossy(id).replace(char::REPLACEMENT_CHARACTER, "?"));
+        let properties = Properties { message_id, ..Properties::default() };
+        self.publish(queue, &[Message { body: b"{}".to_vec(), properties, unreadable, ..Message::default() }]).await;
     }
 
     async fn ready(&self, queue: &str) -> usize {
@@ -84,6 +95,13 @@ impl Fixture for Real {
 
     async fn publish(&self, queue: &str, messages: &[Message]) {
         self.node.publish(queue, messages).await;
+    }
+
+    async fn publish_with_id(&self, queue: &str, id: &[u8]) {
+        let properties = wire::properties(wire::MESSAGE_ID, &[wire::short(id)]);
+        let routing_key = queue.as_bytes().to_vec();
+        let message = Raw { exchange: Vec::new(), routing_key, properties, body: b"{}".to_vec() };
+        wire::publish(self.node.port(), &[message]).await;
     }
 
     async fn ready(&self, queue: &str) -> usize {
@@ -140,4 +158,5 @@ conformance!(
     requeueing_nothing_does_no_harm,
     a_missing_queue_is_refused_and_named,
     properties_and_headers_of_every_type_arrive_as_sent,
+    what_cannot_be_read_is_handed_out_with_what_it_was,
 );

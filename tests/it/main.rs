@@ -14,5 +14,6 @@ mod json_schema_suite;
 mod main_job;
 mod model;
 mod outage;
+mod poison;
 mod store;
 mod tidy;

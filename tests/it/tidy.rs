@@ -22,6 +22,7 @@ const SIBLINGS: &[(&str, &str)] = &[("archive", "store"), ("dlq", "store"), ("de
 /// What appears in some modules only. `main` may do what `app` may.
 const CONTAINED: &[(&str, &[&str], &str)] = &[
     ("lapin", &["broker"], "the rest must not know how a broker is spoken to"),
+    ("async_rs", &["broker"], "what the client library runs on is its own affair"),
     ("object_store", &["store"], "the rest must not know what kind of store it is"),
     ("axum", &["http"], "the rest must not know that it is served"),
     ("prometheus", &["metrics"], "metrics are named in one table"),

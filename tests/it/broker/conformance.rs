@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use parqueduct::broker::{Broker, ConnectError, Ended, Intake, Settler, Subscription};
-use parqueduct::event::{Delivery, HeaderValue, Message, Properties};
+use parqueduct::event::{Delivery, HeaderValue, Message, Properties, Unreadable};
 
 use crate::harness::rabbit::{eventually, unique};
 
@@ -16,6 +16,8 @@ pub trait Fixture: Sync {
     async fn queue(&self) -> String;
     /// Sends messages to the queue's name, and waits until they are there.
     async fn publish(&self, queue: &str, messages: &[Message]);
+    /// Sends one whose `message_id` is `id`, which need not be UTF-8, with the body `{}`, and waits until it is there.
+    async fn publish_with_id(&self, queue: &str, id: &[u8]);
     /// Messages that no consumer holds.
     async fn ready(&self, queue: &str) -> usize;
     /// Cuts the connections that consume from the queue.
@@ -279,6 +281,31 @@ pub async fn properties_and_headers_of_every_type_arrive_as_sent(fixture: &dyn F
     assert_eq!(received[0].message.body, sent.body);
     assert_eq!(received[1].message.properties, bare.properties);
     assert_eq!(received[1].message.body, bare.body);
+}
+
+pub async fn what_cannot_be_read_is_handed_out_with_what_it_was(fixture: &dyn Fixture) {
+    let queue = filled(fixture, 3).await;
+    fixture.publish_with_id(&queue, b"\xffid").await;
+    fixture.publish(&queue, &[message("after")]).await;
+    fixture.publish_with_id(&queue, b"fine").await;
+    // Twice: what was not acked comes back as it was.
+    for redelivered in [false, true] {
+        let (mut intake, mut settler) = consume(fixture, &queue, 100).await;
+        let taken = take(&mut intake, 6).await;
+        assert_eq!(tags(&taken), (1..=6).collect::<Vec<_>>());
+        assert_eq!(bodies(&taken), ["0", "1", "2", "{}", "after", "{}"]);
+        let broken = &taken[3].message;
+        assert_eq!(broken.properties.message_id.as_deref(), Some("?id"));
+        assert_eq!(broken.unreadable, [Unreadable::new("message_id", b"\xffid")]);
+        assert_eq!(broken.redelivered, redelivered);
+        let others = taken.iter().filter(|delivery| delivery.tag != 4);
+        assert!(others.into_iter().all(|delivery| delivery.message.unreadable.is_empty()));
+        if redelivered {
+            settler.ack_through(6).await.expect("ack");
+        }
+        settler.close().await;
+    }
+    assert_ready(fixture, &queue, 0).await;
 }
 
 fn every_property() -> Properties {

@@ -8,14 +8,15 @@ use lapin::types::AMQPValue;
 use parqueduct::broker::inspect::{Existence, inspect};
 use parqueduct::broker::{Broker, ConnectError, Ended, Intake, Rabbit, Subscription};
 use parqueduct::config::{Declare, QueueType, RabbitMq};
-use parqueduct::event::{Delivery, Message};
+use parqueduct::event::{Delivery, Message, Properties, Unreadable};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 
 use super::within;
 use crate::harness::proxy::Proxy;
 use crate::harness::rabbit::{self, config, eventually, unique};
+use crate::harness::wire::{self, Raw};
 
 fn subscription(queue: &str) -> Subscription {
     Subscription { queue: queue.to_owned(), prefetch: 100, declare: None, name: "parqueduct test".into() }
@@ -241,6 +242,10 @@ async fn tls_with_a_private_authority_works_and_without_it_says_what_is_missing(
         config.ca = Some(pem.ca.clone());
         let (mut intake, settler) = rabbit(&config).consume(&subscription(&queue)).await.expect("over TLS");
         assert_eq!(intake.next(1).await.expect("a delivery")[0].message.body, b"enciphered");
+        wire::publish(node.port(), &[broken_content_type(&queue)]).await;
+        let mended = intake.next(1).await.expect("a delivery").remove(0).message;
+        assert_eq!(mended.properties.content_type.as_deref(), Some("?"));
+        assert_eq!(mended.unreadable, [Unreadable::new("content_type", &[0xff])]);
         settler.close().await;
         (config.cert, config.key) = (Some(pem.client_cert.clone()), Some(pem.client_key.clone()));
         let (_intake, settler) = rabbit(&config).consume(&subscription(&queue)).await.expect("showing a certificate");
@@ -283,49 +288,40 @@ async fn an_inspection_tells_the_version_and_which_queues_can_be_read() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_message_beyond_the_client_library_is_told_to_a_person() {
+async fn properties_that_the_broker_makes_larger_than_a_frame_are_handed_out_unread() {
     within(180, async {
         let node = rabbit::Rabbit::shared().await;
-        let queue = node.queue("unreadable").await;
-        publish_unreadable(node.port(), &queue).await;
-        eventually("the message is there", || async { node.ready(&queue).await == 1 }).await;
-        let (mut intake, _settler) = rabbit(&node.config()).consume(&subscription(&queue)).await.expect("consuming");
-        let ended = intake.next(1).await.expect_err("unreadable");
-        assert!(ended.needs_a_person() && ended.to_string().contains("not UTF-8"), "{ended}");
+        let queue = unique("full");
+        node.declare(&queue, &[("x-queue-type", AMQPValue::LongString("quorum".into()))]).await;
+        // A frame of 128 KiB: 8 bytes around it, 12 before the properties, flags, table, and a header with a long text.
+        let value = vec![b'x'; (128 << 10) - 8 - 12 - 2 - 4 - 3 - 4];
+        let table = wire::long(&[&b"\x01kS"[..], &wire::long(&value)].concat());
+        let full = Raw { properties: wire::properties(wire::HEADERS, &[table]), ..broken_content_type(&queue) };
+        wire::publish(node.port(), &[full, broken_content_type(&queue)]).await;
+        let (mut intake, mut settler) = rabbit(&node.config()).consume(&subscription(&queue)).await.expect("consuming");
+        let taken = take(&mut intake, 2).await;
+        assert_eq!(taken[0].message.unreadable, []);
+        assert_eq!(taken[0].message.properties.headers.as_ref().map(Vec::len), Some(1));
+        // Quorum queues count deliveries in a header.
+        settler.requeue_all().await.expect("requeue");
+        let again = take(&mut intake, 2).await;
+        assert_eq!((again[0].tag, &*again[0].message.body), (3, &b"{}"[..]));
+        assert_eq!(again[0].message.properties, Properties::default());
+        let [unread] = &*again[0].message.unreadable else { panic!("one part, all of it") };
+        assert!(unread.place == "properties" && unread.bytes.len() > 128 << 10, "{}", unread.bytes.len());
+        assert_eq!(again[1].message.unreadable, [Unreadable::new("content_type", &[0xff])]);
+        settler.close().await;
         node.delete(&queue).await;
     })
     .await;
 }
 
-/// Publishes, byte by byte, a message whose content type is not UTF-8.
-async fn publish_unreadable(port: u16, queue: &str) {
-    let short = |text: &[u8]| [&[u8::try_from(text.len()).expect("short")], text].concat();
-    let long = |text: &[u8]| [&u32::try_from(text.len()).expect("long").to_be_bytes()[..], text].concat();
-    let frame = |kind: u8, channel: u8, payload: &[u8]| [&[kind, 0, channel], &long(payload)[..], &[0xce]].concat();
-    let method =
-        |channel, class: u8, method: u8, rest: &[u8]| frame(1, channel, &[&[0, class, 0, method], rest].concat());
-    let start_ok = [long(b""), short(b"PLAIN"), long(b"\0guest\0guest"), short(b"en_US")].concat();
-    let publish = [&[0, 0][..], &short(b""), &short(queue.as_bytes()), &[0]].concat();
-    let header = [&[0, 60, 0, 0][..], &2u64.to_be_bytes(), &[0x80, 0], &short(b"\xff\xfe")].concat();
-    let steps = [
-        (b"AMQP\0\0\x09\x01".to_vec(), 1),
-        (method(0, 10, 11, &start_ok), 1),
-        // Channels at most 2047, frames at most 128 KiB, no heartbeat; then open the virtual host.
-        ([method(0, 10, 31, &[7, 255, 0, 2, 0, 0, 0, 0]), method(0, 10, 40, b"\x01/\0\0")].concat(), 1),
-        (method(1, 20, 10, b"\0"), 1),
-        ([method(1, 60, 40, &publish), frame(2, 1, &header), frame(3, 1, b"{}")].concat(), 0),
-        (method(1, 20, 40, &[0, 200, 0, 0, 0, 0, 0]), 1),
-    ];
-    let mut broker = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.expect("connecting");
-    for (bytes, answers) in steps {
-        broker.write_all(&bytes).await.expect("writing");
-        for _ in 0..answers {
-            let mut head = [0; 7];
-            broker.read_exact(&mut head).await.expect("an answer");
-            let size = u32::from_be_bytes([head[3], head[4], head[5], head[6]]);
-            let mut rest = vec![0; size as usize + 1];
-            broker.read_exact(&mut rest).await.expect("all of it");
-        }
+fn broken_content_type(queue: &str) -> Raw {
+    Raw {
+        exchange: Vec::new(),
+        routing_key: queue.as_bytes().to_vec(),
+        properties: wire::properties(wire::CONTENT_TYPE, &[wire::short(&[0xff])]),
+        body: b"{}".to_vec(),
     }
 }
 
