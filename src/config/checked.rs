@@ -1,7 +1,7 @@
 //! The checked configuration: every value is in range, every reference resolves, units are types.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::value::Pointer;
@@ -29,16 +29,30 @@ impl Config {
 
 /// A value that is never printed.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+pub struct Secret {
+    text: String,
+    file: Option<PathBuf>,
+}
 
 impl Secret {
     pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
+        Self { text: text.into(), file: None }
+    }
+
+    /// The secret that the file `path` holds, whose content is `content`: a line break at its end is no part of it.
+    pub fn of_file(path: PathBuf, content: &str) -> Self {
+        let line = content.strip_suffix('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
+        Self { text: line.unwrap_or(content).to_owned(), file: Some(path) }
     }
 
     /// The value itself, for the one place that needs it.
     pub fn expose(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// Where it was read, and can be read again.
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
     }
 }
 
@@ -53,6 +67,13 @@ impl fmt::Debug for Secret {
 pub struct RabbitMq {
     /// `amqp://` or `amqps://` URIs, tried in turn; they hold passwords.
     pub uris: Vec<Secret>,
+    /// In place of the user and the password of each URI.
+    pub username: Option<Secret>,
+    pub password: Option<Secret>,
+    /// Where to fetch tokens that stand for the password.
+    pub oauth2: Option<OAuth2>,
+    /// The `http://` or `https://` URL of the management API, which holds a user and a password.
+    pub management: Option<Secret>,
     /// PEM of the authorities to trust beside the system's.
     pub ca: Option<PathBuf>,
     /// PEM of our certificate chain and PKCS#8 key, for brokers that ask for one.
@@ -63,6 +84,16 @@ pub struct RabbitMq {
     /// Bounds of the back-off between attempts to connect; each wait is drawn at random below the current bound.
     pub reconnect_min: Duration,
     pub reconnect_max: Duration,
+}
+
+/// Tokens by the client credentials grant (RFC 6749, 4.4).
+#[derive(Clone, Debug)]
+pub struct OAuth2 {
+    /// `https://`, or `http://` where the file allows it; without user, password and fragment.
+    pub token_url: String,
+    pub client_id: String,
+    pub client_secret: Secret,
+    pub scope: Option<String>,
 }
 
 /// Where objects go.

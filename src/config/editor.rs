@@ -23,7 +23,11 @@ fn section(keys: &[Key]) -> Value {
 
 /// A key that must be written, or a section with such a key.
 fn needed(key: &Key) -> bool {
-    matches!(key.fallback, Fallback::Required(_)) || key.kind.keys().iter().any(needed)
+    match key.fallback {
+        Fallback::Required(_) => true,
+        Fallback::Default(_) => key.kind.keys().iter().any(needed),
+        Fallback::Unset(_) => false,
+    }
 }
 
 fn property(key: &Key) -> Value {

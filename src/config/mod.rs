@@ -23,7 +23,7 @@ pub use checked::*;
 pub use editor::json_schema;
 pub use finding::{Finding, Findings, Severity};
 pub use reference::reference;
-pub use units::size as parse_size;
+pub use units::{show_duration, size as parse_size};
 
 use finding::Place;
 use read::{Reader, Section};
@@ -88,6 +88,8 @@ fn places(root: &raw::Root) -> BTreeMap<(Option<String>, String), Place> {
     };
     keep(None, root.places());
     keep(None, root.rabbitmq.as_ref().map_or_else(Vec::new, |section| section.value.places()));
+    let oauth2 = root.rabbitmq.as_ref().and_then(|section| section.value.oauth2.as_ref());
+    keep(None, oauth2.map_or_else(Vec::new, |section| section.value.places()));
     keep(None, root.store.as_ref().map_or_else(Vec::new, |section| section.value.places()));
     keep(None, root.http.as_ref().map_or_else(Vec::new, |section| section.value.places()));
     keep(None, root.run.as_ref().map_or_else(Vec::new, |section| section.value.places()));

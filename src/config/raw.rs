@@ -53,7 +53,21 @@ section! {
         uri: Secret = default("amqp://guest:guest@127.0.0.1:5672/%2f");
         /// In place of uri: the nodes of a cluster, tried in turn.
         uris: Vec<Given<Secret>> = unset(["amqps://pq:${PASSWORD}@rabbit-1", "amqps://pq:${PASSWORD}@rabbit-2"]);
-        /// Certificates (PEM) of the authorities to trust beside the system's, for amqps.
+        /// The user, in place of the one in uri.
+        username: Secret = unset("archiver");
+        /// The password, in place of the one in uri; no character needs to be percent-encoded. A secret that is a file is
+        /// read again for each new connection, so that a changed one is taken up. When it holds a token (a JWT) that ends,
+        /// it is also watched, and open connections get what takes the token's place.
+        password: Secret = unset({ file = "secrets/rabbitmq-password" });
+        /// In place of password: where to fetch a token of OAuth 2.0 by the client credentials grant. It is renewed after
+        /// 80 % of its life, on open connections too.
+        oauth2: OAuth2 = unset({});
+        /// The HTTP API of RabbitMQ's management plugin: http:// or https://, with the user and password of somebody who
+        /// has the tag monitoring and any permission, even none, in the vhost. At the start and by check --connect it is
+        /// asked for what AMQP does not tell: whether the broker would drop messages (delivery limit, message-ttl,
+        /// max-length), or take them back too soon (consumer-timeout). Unset: that is not checked.
+        management: Secret = unset("http://monitor:${PASSWORD}@rabbit-1:15672");
+        /// Certificates (PEM) of the authorities to trust beside the system's, for amqps and https.
         ca: FilePath = unset("certs/ca.pem");
         /// Our certificate chain (PEM), for brokers that ask for one; needs key.
         cert: FilePath = unset("certs/client.pem");
@@ -68,6 +82,20 @@ section! {
         reconnect_min: Duration = default("200ms"), within "10ms" to "1m";
         /// ... until it is this.
         reconnect_max: Duration = default("30s"), within "10ms" to "10m";
+    }
+
+    /// `oauth2` of `[rabbitmq]`
+    OAuth2 {
+        /// The token endpoint, with https://.
+        token_url: Text = required("https://id.example.org/oauth2/token");
+        /// Who we are to it.
+        client_id: Text = required("archiver");
+        /// Proves that (secret).
+        client_secret: Secret = required({ file = "secrets/oauth2-client" });
+        /// What to ask for, separated by spaces. Unset: what the endpoint gives by itself.
+        scope: Text = unset("rabbitmq.read:*/flights");
+        /// Accept a token_url with http://, where everything travels in clear text, the secret too.
+        allow_http: bool = default(false);
     }
 
     /// `[store]`
@@ -156,7 +184,8 @@ section! {
         /// most; the supervisor should wait that long before it kills (30 s in Kubernetes, 10 s in Docker).
         drain_timeout: Duration = default("15s"), within "100ms" to "1h";
         /// How long an unfinished flush of an instance that cannot be seen is left alone before it is undone. Half of it
-        /// is how long a flush is held while the store is away; then its deliveries go back to the queue, once.
+        /// is how long a flush is held while the store is away; then its deliveries go back to the queue, once. That half
+        /// and the flush age together should be less than the 30 minutes after which the broker closes the channel.
         flush_grace: Duration = default("15m"), within "1s" to "7d";
         /// How far back redelivered messages are looked up, so that none is written twice: counted from the pipeline's
         /// newest flush, so that downtime does not matter. What the broker gave back must come again within it.
@@ -220,7 +249,8 @@ section! {
         partition_by: Vec<Given<Text>> = default(["date"]);
         /// A shard's window: how many deliveries it holds unacked at most. What a shard holds in memory grows with it.
         prefetch: u64 = default(50000), within 1 to 65535
-            because "the protocol counts it in 16 bits; for more, raise shards";
+            because "16 bits in the protocol, where 0 means 2,000 on a quorum queue and no bound on others; for more, \
+                     raise shards";
         /// Connections that consume the queue side by side, each with its own window and batches.
         shards: u64 = default(1), within 1 to 256;
         /// When a shard closes its batches and writes them: at whichever of these is reached first. A flush writes one

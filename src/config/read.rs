@@ -337,14 +337,13 @@ impl Raw for Secret {
                 return None;
             }
         };
-        let secret =
-            content.strip_suffix('\n').map_or(content.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
-        if secret.is_empty() {
+        let secret = Secret::of_file(file.value.path, &content);
+        if secret.expose().is_empty() {
             let problem = format!("the file {} is empty", file.value.written);
             reader.notes.error(place, problem, "write the secret into it");
             return None;
         }
-        Some(Secret::new(secret))
+        Some(secret)
     }
 }
 

@@ -34,7 +34,7 @@ pub fn size(text: &str) -> Option<u64> {
 }
 
 /// `duration` in the largest unit that divides it.
-pub(super) fn show_duration(duration: Duration) -> String {
+pub fn show_duration(duration: Duration) -> String {
     show(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX), DURATIONS)
 }
 

@@ -6,6 +6,7 @@ mod rabbitmq;
 mod store;
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::checked::{Config, Http, Log, Run};
 use super::raw;
@@ -115,17 +116,43 @@ fn relations(root: &raw::Root, reader: &mut Reader<'_>) {
             reader.notes.warning(&grace.place, problem, format!("set it to \"{}\" or more", shown(needed)));
         }
     }
-    let Some(age_max) = &run.value.unacked_age_max else { return };
     let ages = root.pipeline.iter().flat_map(|given| &given.value).filter_map(|pipeline| {
         let flush = pipeline.value.flush.as_ref()?;
         Some(flush.value.age.as_ref()?.value)
     });
-    if let Some(age) = ages.max().filter(|age| *age >= age_max.value) {
+    let age = ages.max();
+    if let (Some(grace), Some(age)) = (&run.value.flush_grace, age) {
+        consumer_timeout(grace, age, reader);
+    }
+    let Some(age_max) = &run.value.unacked_age_max else { return };
+    if let Some(age) = age.filter(|age| *age >= age_max.value) {
         let shown = super::units::show_duration(age);
         let problem = format!("is not more than the flush age of a pipeline, {shown}, so /readyz will often say no");
         reader.notes.warning(&age_max.place, problem, format!("set it well above \"{shown}\""));
     }
 }
+
+/// What is held, and held on to while the store is away, goes back before the broker takes it back with the channel.
+fn consumer_timeout(grace: &Given<Duration>, age: Duration, reader: &mut Reader<'_>) {
+    let hold = grace.value / 2;
+    if age + hold <= CONSUMER_TIMEOUT {
+        return;
+    }
+    let shown = super::units::show_duration;
+    let problem = format!(
+        "half of it, {}, for which a flush is held while the store is away, and the flush age of a pipeline, {}, are \
+         more than the 30 minutes after which the broker closes the channel of what is not acknowledged (unless its \
+         consumer_timeout is raised)",
+        shown(hold),
+        shown(age)
+    );
+    // Ages end at 25 minutes.
+    let mend = format!("set it to \"{}\" or less", shown((CONSUMER_TIMEOUT - age.min(CONSUMER_TIMEOUT)) * 2));
+    reader.notes.warning(&grace.place, problem, mend);
+}
+
+/// What RabbitMQ allows a consumer for an acknowledgement by default (`consumer_timeout`).
+const CONSUMER_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
 /// The path of a file that must be readable and hold `marker`, if any.
 fn readable(given: &Given<FilePath>, marker: Option<&str>, reader: &mut Reader<'_>) -> Option<std::path::PathBuf> {

@@ -4,14 +4,16 @@
 use percent_encoding::percent_decode_str;
 use url::{Host, Url};
 
-use crate::config::checked::{RabbitMq, Secret};
+use crate::config::checked::{OAuth2, RabbitMq, Secret};
 use crate::config::finding::Place;
 use crate::config::raw;
-use crate::config::read::Reader;
+use crate::config::read::{Given, Reader};
 use crate::config::units::show_duration;
 
 pub(super) fn check(section: &raw::RabbitMq, reader: &mut Reader<'_>) -> Option<RabbitMq> {
     let uris = uris(section, reader);
+    let oauth2 = oauth2_if(section, reader);
+    let management = management_if(section.management.as_ref(), reader);
     let ca = super::readable_if(section.ca.as_ref(), Some(super::CERTIFICATE), reader);
     let cert = super::readable_if(section.cert.as_ref(), Some(super::CERTIFICATE), reader);
     let key = super::readable_if(section.key.as_ref(), Some(super::PRIVATE_KEY), reader);
@@ -24,8 +26,11 @@ pub(super) fn check(section: &raw::RabbitMq, reader: &mut Reader<'_>) -> Option<
         }
         _ => {}
     }
-    if uris.as_ref().is_some_and(|uris| uris.iter().all(|uri| !encrypted(uri))) {
-        for given in [&section.ca, &section.cert, &section.key].into_iter().flatten() {
+    if uris.as_ref().is_some_and(|uris| uris.iter().all(|uri| !encrypted(uri, "amqps"))) {
+        let tokens = oauth2.iter().flatten().any(|oauth2| oauth2.token_url.starts_with("https:"));
+        let web = tokens || management.iter().flatten().any(|url| encrypted(url, "https"));
+        let ca = section.ca.as_ref().filter(|_| !web);
+        for given in [ca, section.cert.as_ref(), section.key.as_ref()].into_iter().flatten() {
             let problem = "is not used, for the connection is not encrypted";
             reader.notes.warning(&given.place, problem, "write amqps:// in the URI, or remove the key");
         }
@@ -33,6 +38,10 @@ pub(super) fn check(section: &raw::RabbitMq, reader: &mut Reader<'_>) -> Option<
     timings(section, reader);
     Some(RabbitMq {
         uris: uris?,
+        username: section.username.as_ref().map(|given| given.value.clone()),
+        password: section.password.as_ref().map(|given| given.value.clone()),
+        oauth2: oauth2?,
+        management: management?,
         ca: ca?,
         cert: cert?,
         key: key?,
@@ -43,8 +52,61 @@ pub(super) fn check(section: &raw::RabbitMq, reader: &mut Reader<'_>) -> Option<
     })
 }
 
-fn encrypted(uri: &Secret) -> bool {
-    uri.expose().split_once(':').is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("amqps"))
+fn encrypted(uri: &Secret, encrypting: &str) -> bool {
+    uri.expose().split_once(':').is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case(encrypting))
+}
+
+/// `Some(None)` when there are no tokens, `None` when something was refused.
+fn oauth2_if(section: &raw::RabbitMq, reader: &mut Reader<'_>) -> Option<Option<OAuth2>> {
+    let Some(given) = &section.oauth2 else { return Some(None) };
+    let oauth2 = &given.value;
+    if let Some(password) = &section.password {
+        reader.notes.error(&password.place, "stands beside oauth2", "keep one of the two");
+    }
+    let token_url = oauth2.token_url.as_ref()?;
+    let problem = match Url::parse(&token_url.value.value) {
+        Err(_) => Some(("is not a URL", "write https://host/path")),
+        Ok(url) if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() => {
+            Some(("is not a URL of HTTP", "write https://host/path"))
+        }
+        Ok(url) if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() => {
+            Some(("holds more than a place", "set client_id and client_secret by their own keys"))
+        }
+        Ok(url) if url.scheme() == "http" && !oauth2.allow_http.as_ref().is_some_and(|given| given.value) => {
+            Some(("would send the secret in clear text", "write https://, or add allow_http = true"))
+        }
+        Ok(_) => None,
+    };
+    if let Some((problem, mend)) = problem {
+        reader.notes.error(&token_url.place, problem, mend);
+        return None;
+    }
+    Some(Some(OAuth2 {
+        token_url: token_url.value.value.clone(),
+        client_id: oauth2.client_id.as_ref()?.value.value.clone(),
+        client_secret: oauth2.client_secret.as_ref()?.value.clone(),
+        scope: super::text_of(oauth2.scope.as_ref()),
+    }))
+}
+
+/// `Some(None)` when it is not set, `None` when it was refused. Never quoted: it holds a password.
+fn management_if(given: Option<&Given<Secret>>, reader: &mut Reader<'_>) -> Option<Option<Secret>> {
+    const EXAMPLE: &str = "write it as http://user:password@host:15672, with special characters percent-encoded";
+    let Some(given) = given else { return Some(None) };
+    let problem = match Url::parse(given.value.expose()) {
+        Err(_) => Some("is not a URL"),
+        Ok(url) if !matches!(url.scheme(), "http" | "https") => Some("is neither http:// nor https://"),
+        Ok(url) if url.username().is_empty() || url.password().is_none() => Some("names no user and password"),
+        Ok(url) if url.query().is_some() || url.fragment().is_some() || url.path().contains('@') => {
+            Some("holds more than user, password, host, port and path")
+        }
+        Ok(_) => None,
+    };
+    if let Some(problem) = problem {
+        reader.notes.error(&given.place, problem, EXAMPLE);
+        return None;
+    }
+    Some(Some(given.value.clone()))
 }
 
 fn timings(section: &raw::RabbitMq, reader: &mut Reader<'_>) {

@@ -76,9 +76,10 @@ fn the_defaults_shown_are_the_defaults() {
 #[test]
 fn every_key_of_the_reference_loads_for_the_store_it_is_for() {
     let apart = [
-        vec!["rabbitmq.uris", "store.profile", "store.sas_token"],
+        vec!["rabbitmq.uris", "rabbitmq.oauth2", "store.profile", "store.sas_token"],
         vec![
             "rabbitmq.uri",
+            "rabbitmq.password",
             "store.access_key_id",
             "store.secret_access_key",
             "store.session_token",

@@ -58,10 +58,16 @@ fn bounds_are_held_and_say_why() {
         "pipeline",
         "prefetch = 65536",
         "pipeline.prefetch",
-        "65536 is more than 65535 (the protocol",
+        "65536 is more than 65535 (16 bits in the protocol",
         "65535 or less",
     );
-    finds("pipeline", "prefetch = 0", "pipeline.prefetch", "0 is less than 1", "1 or more");
+    finds(
+        "pipeline",
+        "prefetch = 0",
+        "pipeline.prefetch",
+        "0 is less than 1 (16 bits in the protocol, where 0 means 2,000 on a quorum queue",
+        "1 or more",
+    );
     finds("pipeline", "compression_level = 23", "pipeline.compression_level", "23 is more than 22", "22 or less");
     finds("store", "put_concurrency = 0", "store.put_concurrency", "0 is less than 1", "1 or more");
     finds(
@@ -141,6 +147,47 @@ fn certificates_need_their_key_and_encryption() {
     assert!(is_warning("rabbitmq", "ca = \"a\""));
     let config = sound(&with("rabbitmq", &format!("{tls}cert = \"c\"\nkey = \"k\""))).config;
     assert_eq!(config.rabbitmq.cert.as_deref(), Some(std::path::Path::new("/etc/pq/c")));
+}
+
+#[test]
+fn credentials_come_from_one_place_and_travel_in_secret() {
+    let oauth2 = |url: &str, more: &str| {
+        format!("oauth2 = {{ token_url = \"{url}\", client_id = \"a\", client_secret = \"b\"{more} }}")
+    };
+    let refuses = |url: &str, problem, mend| {
+        finds("rabbitmq", &oauth2(url, ""), "rabbitmq.oauth2.token_url", problem, mend);
+    };
+    refuses("id.example.org", "is not a URL", "https://host/path");
+    refuses("ftp://id.example.org", "is not a URL of HTTP", "https://host/path");
+    refuses("https://u:p@h/token", "more than a place", "client_secret");
+    refuses("http://h/token", "clear text", "allow_http = true");
+    let both = format!("{}\npassword = \"p\"", oauth2("https://h/token", ""));
+    finds("rabbitmq", &both, "rabbitmq.password", "beside oauth2", "keep one");
+    finds(
+        "rabbitmq",
+        "oauth2 = { token_url = \"https://h\", client_id = \"a\" }",
+        "rabbitmq.oauth2.client_secret",
+        "is missing",
+        "add client_secret",
+    );
+    let config = sound(&with("rabbitmq", &oauth2("http://h/token", ", allow_http = true, scope = \"s\""))).config;
+    let oauth2 = config.rabbitmq.oauth2.expect("set");
+    assert_eq!((oauth2.client_id.as_str(), oauth2.scope.as_deref()), ("a", Some("s")));
+    assert!(oauth2.client_secret.expose() == "b" && oauth2.token_url == "http://h/token");
+}
+
+#[test]
+fn the_management_api_is_a_url_with_user_and_password() {
+    let refuses = |url: &str, problem| {
+        finds("rabbitmq", &format!("management = \"{url}\""), "rabbitmq.management", problem, "http://user:password@");
+    };
+    refuses("rabbit-1", "is not a URL");
+    refuses("amqp://u:p@h", "neither http:// nor https://");
+    refuses("http://h:15672", "names no user");
+    refuses("http://u@h:15672", "names no user");
+    refuses("http://u:p@h:15672/?a=b", "more than user");
+    let config = sound(&with("rabbitmq", "management = \"https://u:p@h:15671/rabbit/\"\nca = \"a\"")).config;
+    assert!(config.rabbitmq.management.is_some() && config.rabbitmq.ca.is_some());
 }
 
 #[test]
@@ -252,6 +299,8 @@ fn the_process_has_a_name_and_times_that_fit() {
     assert_eq!(sound(&with("run", "instance = \"a_1\"")).config.instance, "a_1");
     finds("run", "flush_grace = \"49s\"", "run.flush_grace", "less than store.retry_timeout", "\"50s\" or more");
     finds("run", "unacked_age_max = \"60s\"", "run.unacked_age_max", "flush age", "well above");
+    finds("run", "flush_grace = \"59m\"", "run.flush_grace", "1770s", "set it to \"58m\" or less");
+    assert!(!is_warning("run", "flush_grace = \"58m\"") && is_warning("run", "flush_grace = \"59m\""));
     assert!(is_warning("run", "flush_grace = \"49s\"") && is_warning("run", "unacked_age_max = \"60s\""));
     let nameless = super::Surroundings { variable: &super::variable, read: &super::read, hostname: Some("---") };
     let found = super::load(std::path::Path::new("f"), super::SOUND, &nameless).expect_err("no name");

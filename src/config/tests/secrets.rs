@@ -58,6 +58,10 @@ fn secrets_come_from_the_text_a_variable_or_a_file() {
     assert_eq!(exposed(&s3.session_token).as_deref(), Some("t-hunter2"));
     let loaded = load_marked(&rabbitmq("uri = \"amqp://u:${MARKED}@h/%2f\"")).expect("sound");
     assert_eq!(loaded.config.rabbitmq.uris[0].expose(), "amqp://u:hunter2@h/%2f");
+    let loaded = load_marked(&rabbitmq("username = \"u\"\npassword = { file = \"secrets/marked\" }")).expect("sound");
+    let password = loaded.config.rabbitmq.password.expect("set");
+    assert_eq!((password.expose(), password.file()), ("hunter2", Some(Path::new("secrets/marked"))));
+    assert_eq!(loaded.config.rabbitmq.username.expect("set").file(), None);
 }
 
 #[test]
@@ -93,7 +97,23 @@ fn no_secret_is_ever_printed_whether_it_is_usable_or_not() {
         }
     }
     assert_eq!(secret_keys(Store::KIND.keys()).count(), 5);
-    assert_eq!(secret_keys(RabbitMq::KIND.keys()).count(), 1);
+    for key in secret_keys(RabbitMq::KIND.keys()) {
+        for value in [format!("\"{MARKER}\""), "\"${MARKED}\"".to_owned(), "{ file = \"marked\" }".to_owned()] {
+            let shown = printed(&rabbitmq(&format!("{} = {value}", key.name)));
+            assert!(!shown.contains(MARKER), "{} = {value}: {shown}", key.name);
+        }
+    }
+    assert_eq!(secret_keys(RabbitMq::KIND.keys()).count(), 4);
+    let tokens = |url: &str| {
+        printed(&rabbitmq(&format!(
+            "oauth2 = {{ token_url = \"{url}\", client_id = \"a\", client_secret = \"{MARKER}\" }}"
+        )))
+    };
+    for url in ["https://host/token", "http://host/token", "https://u:hunter2@host/token", "hunter2", "amqp://hunter2"]
+    {
+        let shown = tokens(url);
+        assert!(!shown.contains(MARKER), "{url}: {shown}");
+    }
 }
 
 #[test]

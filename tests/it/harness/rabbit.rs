@@ -179,6 +179,10 @@ impl Drop for Rabbit {
 pub fn config(uris: &[&str]) -> RabbitMq {
     RabbitMq {
         uris: uris.iter().map(|uri| Secret::new(*uri)).collect(),
+        username: None,
+        password: None,
+        oauth2: None,
+        management: None,
         ca: None,
         cert: None,
         key: None,
