@@ -36,7 +36,7 @@ pub async fn check_connections(loaded: &Loaded) -> Vec<Finding> {
     // A queue that the pipeline declares need not be there yet.
     let pipelines: Vec<_> = loaded.config.pipelines.iter().filter(|pipeline| pipeline.declare.is_none()).collect();
     let queues: Vec<_> = pipelines.iter().map(|pipeline| pipeline.queue.clone()).collect();
-    match inspect(&loaded.config.rabbitmq, &queues, true).await {
+    match inspect(&loaded.config.rabbitmq, machine::broker_surroundings(), &queues, true).await {
         Ok(inspections) => {
             for inspection in &inspections {
                 findings.extend(check_broker(loaded, &pipelines, inspection));

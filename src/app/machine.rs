@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
 
+use crate::broker;
 use crate::ingest::Surroundings;
 use crate::store::flush::{Here, Liveness, Owner};
 
@@ -19,6 +20,11 @@ pub fn surroundings() -> Surroundings {
         generator.generate().expect("a millisecond has room for one more identifier")
     };
     Surroundings { now, ulid: Arc::new(ulid), seed: || fastrand::u64(..) }
+}
+
+/// The clock and the files, for connections to brokers.
+pub fn broker_surroundings() -> broker::Surroundings {
+    broker::Surroundings { now, read: |path| std::fs::read_to_string(path) }
 }
 
 /// The wall clock.

@@ -28,7 +28,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let store = app::open_store(&config, &metrics)?;
     let plans =
         config.pipelines.iter().map(|pipeline| app::compile(&config, pipeline)).collect::<Result<Vec<_>, _>>()?;
-    let broker: Arc<dyn Broker> = Arc::new(Rabbit::new(&config.rabbitmq, machine::now)?);
+    let broker: Arc<dyn Broker> = Arc::new(Rabbit::new(&config.rabbitmq, machine::broker_surroundings())?);
     let stop = Stop::default();
     let mut http = JoinSet::new();
     if let Some(address) = config.http.listen {

@@ -14,11 +14,13 @@ use lapin::protocol::{AMQPClass, AMQPError, parse_class};
 use lapin::tcp::{AsyncTcpStream, OwnedIdentity, OwnedTLSConfig};
 use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Channel, Connection, ConnectionProperties, ErrorKind};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::line::{self, Line};
+use super::login::Logins;
 use super::mender::Notes;
-use super::{ConnectError, Ended};
+use super::{ConnectError, Ended, Surroundings};
 use crate::config::RabbitMq;
 
 /// Bytes of an AMQP frame we offer to take. Without it a broker that sets no limit would make the client library
@@ -28,7 +30,9 @@ pub(super) const FRAME_BYTES_MAX: u32 = 131_072;
 /// The brokers of one configuration, which stand for each other.
 #[derive(Debug)]
 pub(super) struct Brokers {
+    /// As they were when the configuration was read; what a connection is opened with comes from `logins`.
     endpoints: Vec<Endpoint>,
+    logins: Arc<Logins>,
     /// Where the next attempt begins: shards spread over the brokers.
     next: AtomicUsize,
     pub(super) connect_timeout: Duration,
@@ -39,10 +43,10 @@ pub(super) struct Brokers {
 }
 
 /// One address, with its credentials.
-struct Endpoint {
-    uri: AMQPUri,
+pub(super) struct Endpoint {
+    pub(super) uri: AMQPUri,
     /// Host, port and virtual host, without the password: for people.
-    shown: String,
+    pub(super) shown: String,
 }
 
 impl std::fmt::Debug for Endpoint {
@@ -53,12 +57,14 @@ impl std::fmt::Debug for Endpoint {
 
 /// An open connection with one channel. Both close when the last handle is dropped.
 pub(super) struct Link {
-    pub(super) connection: Connection,
+    pub(super) connection: Arc<Connection>,
     pub(super) channel: Channel,
     /// Host, port and virtual host.
     pub(super) broker: String,
     /// What could not be read of deliveries.
     pub(super) notes: Arc<Notes>,
+    /// Renews the token that the connection was opened with, if it was one.
+    _keeper: JoinSet<()>,
 }
 
 /// What a broker says of itself in `connection.start` (AMQP 0-9-1, 1.4.2.1).
@@ -69,7 +75,7 @@ pub(super) struct Greeting {
 }
 
 impl Brokers {
-    pub(super) fn new(config: &RabbitMq) -> Result<Self, ConnectError> {
+    pub(super) fn new(config: &RabbitMq, surroundings: Surroundings) -> Result<Self, ConnectError> {
         let endpoints = config.uris.iter().enumerate().map(|(index, uri)| {
             endpoint(uri.expose(), config.heartbeat).map_err(|reason| ConnectError::Refused {
                 broker: format!("of rabbitmq.uris[{index}]"),
@@ -79,6 +85,7 @@ impl Brokers {
         });
         Ok(Self {
             endpoints: endpoints.collect::<Result<_, _>>()?,
+            logins: Arc::new(Logins::new(config, surroundings)),
             next: AtomicUsize::new(0),
             connect_timeout: config.connect_timeout,
             heartbeat: config.heartbeat,
@@ -98,13 +105,8 @@ impl Brokers {
         let first = self.next.fetch_add(1, Relaxed);
         let mut worst: Option<ConnectError> = None;
         for index in 0..self.endpoints.len() {
-            let endpoint = &self.endpoints[(first + index) % self.endpoints.len()];
-            let opened = match self.dial(endpoint, false).await {
-                Ok(dial) => self.open(endpoint, name, dial).await,
-                Err(error) => Err(error),
-            };
-            match opened {
-                Ok(link) => return Ok(link),
+            match self.attempt((first + index) % self.endpoints.len(), name, false).await {
+                Ok((link, _)) => return Ok(link),
                 Err(error) if worst.as_ref().is_none_or(ConnectError::needs_a_person) => worst = Some(error),
                 Err(_) => {}
             }
@@ -119,16 +121,25 @@ impl Brokers {
     /// Connects to each broker, and tells what it says of itself.
     pub(super) async fn greet(&self, name: &str) -> Vec<(String, Result<(Link, Greeting), ConnectError>)> {
         let mut greetings = Vec::new();
-        for endpoint in &self.endpoints {
-            greetings.push((endpoint.shown.clone(), self.greet_one(endpoint, name).await));
+        for (index, endpoint) in self.endpoints.iter().enumerate() {
+            let greeted = self.attempt(index, name, true).await;
+            let greeted = greeted.map(|(link, dial)| (link, take(&dial.greeting).unwrap_or_default()));
+            greetings.push((endpoint.shown.clone(), greeted));
         }
         greetings
     }
 
-    async fn greet_one(&self, endpoint: &Endpoint, name: &str) -> Result<(Link, Greeting), ConnectError> {
-        let dial = self.dial(endpoint, true).await?;
-        let link = self.open(endpoint, name, Arc::clone(&dial)).await?;
-        Ok((link, take(&dial.greeting).unwrap_or_default()))
+    /// Connects to one broker, with its credentials of this moment.
+    async fn attempt(&self, index: usize, name: &str, greeted: bool) -> Result<(Link, Arc<Dial>), ConnectError> {
+        let endpoint = self.logins.endpoint(index, &self.endpoints[index].shown).await?;
+        let dial = self.dial(&endpoint, greeted).await?;
+        let opened = self.open(&endpoint, name, Arc::clone(&dial)).await;
+        if opened.as_ref().is_err_and(ConnectError::needs_a_person) {
+            self.logins.distrust(&endpoint).await;
+        }
+        let mut link = opened?;
+        link._keeper = self.logins.keep(index, &endpoint, &link.connection, self.patience());
+        Ok((link, dial))
     }
 
     /// Opens a connection and a channel within the configured time.
@@ -136,7 +147,9 @@ impl Brokers {
         let open = async {
             let connection = connection(endpoint.uri.clone(), name, Arc::clone(&dial)).await?;
             let channel = connection.create_channel().await?;
-            Ok(Link { connection, channel, broker: endpoint.shown.clone(), notes: Arc::clone(&dial.notes) })
+            let (connection, broker) = (Arc::new(connection), endpoint.shown.clone());
+            let notes = Arc::clone(&dial.notes);
+            Ok(Link { connection, channel, broker, notes, _keeper: JoinSet::new() })
         };
         let opened = timeout(self.connect_timeout, open).await;
         let socket = take(&dial.socket);
@@ -270,7 +283,7 @@ fn identity(name: &str) -> ConnectionProperties {
         .with_client_property("version".into(), env!("CARGO_PKG_VERSION").into())
 }
 
-fn endpoint(uri: &str, heartbeat: Duration) -> Result<Endpoint, String> {
+pub(super) fn endpoint(uri: &str, heartbeat: Duration) -> Result<Endpoint, String> {
     let mut parsed: AMQPUri = uri.parse().map_err(|_| "the address is not a URI of AMQP".to_owned())?;
     // The parser takes an IPv6 address for no host at all, and falls back to localhost.
     let ipv6 = ipv6_literal(uri);
@@ -299,7 +312,7 @@ fn connect_error(broker: &str, error: &lapin::Error) -> ConnectError {
     match error.kind() {
         ErrorKind::ProtocolError(refusal) => match refusal.get_id() {
             320 => ConnectError::Unavailable { broker: broker.to_owned(), reason: said(refusal) },
-            403 => refused(said(refusal), "check user and password in rabbitmq.uri"),
+            403 => refused(said(refusal), "check user and password in rabbitmq.uri, or what takes their place"),
             530 => refused(said(refusal), "check the virtual host in rabbitmq.uri, and the user's permissions on it"),
             _ => refused(said(refusal), "see the broker's log"),
         },

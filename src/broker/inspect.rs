@@ -6,9 +6,9 @@ use lapin::options::{BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
 use lapin::types::{FieldTable, ShortString};
 use tokio::time::timeout;
 
-use super::ConnectError;
 use super::connect::{Brokers, Link, request_error};
 use super::properties::short;
+use super::{ConnectError, Surroundings};
 use crate::config::RabbitMq;
 
 /// What one broker answered.
@@ -58,8 +58,13 @@ pub enum Existence {
 ///
 /// # Errors
 /// [`ConnectError::Refused`]: a configured URI is none. What a broker refuses is in its [`Inspection`].
-pub async fn inspect(config: &RabbitMq, queues: &[String], consume: bool) -> Result<Vec<Inspection>, ConnectError> {
-    let brokers = Brokers::new(config)?;
+pub async fn inspect(
+    config: &RabbitMq,
+    surroundings: Surroundings,
+    queues: &[String],
+    consume: bool,
+) -> Result<Vec<Inspection>, ConnectError> {
+    let brokers = Brokers::new(config, surroundings)?;
     let mut inspections = Vec::new();
     for (broker, link) in brokers.greet("parqueduct check").await {
         let outcome = match link {

@@ -11,18 +11,23 @@ mod backoff;
 mod connect;
 pub mod inspect;
 mod line; // the transport under the client library
+mod login;
 pub mod memory;
 mod mender;
 mod properties;
 pub mod publish;
 mod rabbit;
+mod token;
+mod web;
 
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
-use crate::config::Declare;
+use crate::config::{Declare, Secret};
 use crate::event::Delivery;
 
 pub use backoff::Backoff;
@@ -31,6 +36,31 @@ pub use rabbit::Rabbit;
 
 /// The clock the caller lends; read once for each batch of deliveries.
 pub type Clock = fn() -> DateTime<Utc>;
+
+/// Reads the content of a file, for the caller that lends it.
+pub type ReadFile = fn(&Path) -> io::Result<String>;
+
+/// What the caller lends.
+#[derive(Clone, Copy, Debug)]
+pub struct Surroundings {
+    pub now: Clock,
+    /// Secrets that are files are read again when a connection is opened, off the async threads.
+    pub read: ReadFile,
+}
+
+/// A secret as it is now: one that is a file is read again.
+///
+/// # Errors
+/// Which file cannot be read, and why.
+async fn fresh(secret: &Secret, read: ReadFile) -> Result<String, String> {
+    let Some(path) = secret.file().map(Path::to_owned) else { return Ok(secret.expose().to_owned()) };
+    let file = path.clone();
+    let content = tokio::task::spawn_blocking(move || read(&file)).await.map_err(io::Error::other);
+    match content.flatten() {
+        Ok(content) => Ok(Secret::of_file(path, &content).expose().to_owned()),
+        Err(error) => Err(format!("cannot read {}: {error}", path.display())),
+    }
+}
 
 /// What to consume, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]

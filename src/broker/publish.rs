@@ -9,10 +9,10 @@ use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{Confirmation, ErrorKind, PublisherConfirm};
 use tokio::time::timeout;
 
-use super::ConnectError;
 use super::connect::{Brokers, Link, request_error};
 use super::properties::{TooLong, short, to_amqp};
 use super::rabbit::{declare_queue, queue_name};
+use super::{ConnectError, Surroundings};
 use crate::config::{Declare, RabbitMq};
 use crate::event::Message;
 
@@ -80,8 +80,13 @@ pub struct Publisher {
 
 impl Publisher {
     /// Connects. `name` is what operators see as the connection's name.
-    pub async fn connect(config: &RabbitMq, name: &str, limits: PublisherLimits) -> Result<Self, ConnectError> {
-        let link = Brokers::new(config)?.connect(name).await?;
+    pub async fn connect(
+        config: &RabbitMq,
+        surroundings: Surroundings,
+        name: &str,
+        limits: PublisherLimits,
+    ) -> Result<Self, ConnectError> {
+        let link = Brokers::new(config, surroundings)?.connect(name).await?;
         let options = ConfirmSelectOptions { nowait: false };
         let selected = timeout(config.connect_timeout, link.channel.confirm_select(options)).await;
         match selected {

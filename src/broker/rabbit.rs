@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use super::connect::{Brokers, Link, ended, request_error};
 use super::mender::Note;
 use super::properties::{self, TooLong, short};
-use super::{Broker, Clock, ConnectError, Ended, Intake, Settler, Standing, Subscription};
+use super::{Broker, Clock, ConnectError, Ended, Intake, Settler, Standing, Subscription, Surroundings};
 use crate::config::{Declare, QueueType, RabbitMq};
 use crate::event::{Delivery, Message};
 
@@ -37,8 +37,8 @@ impl Rabbit {
     ///
     /// # Errors
     /// [`ConnectError::Refused`]: a URI is none.
-    pub fn new(config: &RabbitMq, clock: Clock) -> Result<Self, ConnectError> {
-        Ok(Self { brokers: Brokers::new(config)?, clock })
+    pub fn new(config: &RabbitMq, surroundings: Surroundings) -> Result<Self, ConnectError> {
+        Ok(Self { brokers: Brokers::new(config, surroundings)?, clock: surroundings.now })
     }
 }
 

@@ -44,7 +44,8 @@ pub struct PublishArgs {
 
 pub async fn run(config: Config, args: PublishArgs) -> anyhow::Result<()> {
     let limits = PublisherLimits { in_flight_max: args.in_flight.into(), ..PublisherLimits::default() };
-    let mut publisher = Publisher::connect(&config.rabbitmq, "parqueduct publish", limits).await?;
+    let mut publisher =
+        Publisher::connect(&config.rabbitmq, app::broker_surroundings(), "parqueduct publish", limits).await?;
     // The queues to publish to may exist only because a pipeline declares them.
     for pipeline in &config.pipelines {
         if let Some(declare) = &pipeline.declare {

@@ -1,13 +1,13 @@
 //! The broker: one conformance suite on the real one and on its twin, and what only the real one can show.
 
 mod conformance;
+mod credentials;
 mod publishing;
 mod real;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::Utc;
 use parqueduct::broker::memory::Memory;
 use parqueduct::broker::{Broker, Rabbit};
 use parqueduct::event::{Message, Properties, Unreadable};
@@ -78,7 +78,7 @@ impl Real {
         let node = rabbit::Rabbit::shared().await;
         let line = Proxy::to(node.port()).await;
         let config = rabbit::config(&[&line.uri(node.uri(), node.port())]);
-        let broker = Rabbit::new(&config, Utc::now).expect("a valid configuration");
+        let broker = Rabbit::new(&config, rabbit::surroundings()).expect("a valid configuration");
         Self { node, line, broker }
     }
 }

@@ -7,6 +7,7 @@ mod chaos;
 mod conservation;
 mod contracts;
 mod crash;
+mod credentials;
 mod fatal;
 mod flow;
 mod harness;

@@ -27,6 +27,7 @@ const CONTAINED: &[(&str, &[&str], &str)] = &[
     ("axum", &["http"], "the rest must not know that it is served"),
     ("prometheus", &["metrics"], "metrics are named in one table"),
     ("jsonschema", &["schema"], "one place gives verdicts"),
+    ("reqwest", &["broker"], "one place speaks HTTP to what stands beside a broker"),
     ("std::env", &["app"], "take the value as an argument"),
     ("std::fs", &["app", "cli", "broker", "store"], "take a reader or the bytes as an argument"),
     ("tokio::fs", &["app", "cli", "broker", "store"], "take a reader or the bytes as an argument"),

@@ -8,7 +8,7 @@ use parqueduct::event::Message;
 
 use super::within;
 use crate::harness::proxy::Proxy;
-use crate::harness::rabbit::{self, config};
+use crate::harness::rabbit::{self, config, surroundings};
 
 fn message(body: &str) -> Message {
     Message { body: body.as_bytes().to_vec(), ..Message::default() }
@@ -16,7 +16,7 @@ fn message(body: &str) -> Message {
 
 async fn publisher(node: &rabbit::Rabbit, in_flight_max: usize) -> Publisher {
     let limits = PublisherLimits { in_flight_max, ..PublisherLimits::default() };
-    Publisher::connect(&node.config(), "parqueduct publish test", limits).await.expect("connecting")
+    Publisher::connect(&node.config(), surroundings(), "parqueduct publish test", limits).await.expect("connecting")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -90,7 +90,8 @@ async fn a_missing_exchange_and_a_missing_permission_are_refused() {
         assert!(matches!(&error, PublishError::Refused { exchange, .. } if exchange == "nowhere"), "{error:?}");
         let (user, password) = node.user("mute", ["^$", "^$", ".*"]).await;
         let config = node.config_as(&user, &password);
-        let mut publisher = Publisher::connect(&config, "test", PublisherLimits::default()).await.expect("connecting");
+        let mut publisher =
+            Publisher::connect(&config, surroundings(), "test", PublisherLimits::default()).await.expect("connecting");
         let outcome = publisher.publish("amq.topic", "", &message("x")).await;
         let error = outcome.and(publisher.finish().await.map(drop)).expect_err("no permission to write");
         assert!(matches!(&error, PublishError::Refused { reason, .. } if reason.contains("403")), "{error:?}");
@@ -123,7 +124,7 @@ async fn a_confirm_that_does_not_come_is_not_waited_for_without_end() {
         let line = Proxy::to(node.port()).await;
         let config = config(&[&line.uri(node.uri(), node.port())]);
         let limits = PublisherLimits { in_flight_max: 10, confirm_timeout: Duration::from_secs(1) };
-        let mut publisher = Publisher::connect(&config, "test", limits).await.expect("connecting");
+        let mut publisher = Publisher::connect(&config, surroundings(), "test", limits).await.expect("connecting");
         publisher.publish("", &queue, &message("x")).await.expect("publishing");
         assert_eq!(publisher.finish().await.expect("confirmed").confirmed, 1);
         line.freeze();

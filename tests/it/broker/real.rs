@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use chrono::Utc;
 use lapin::types::AMQPValue;
 use parqueduct::broker::inspect::{Existence, inspect};
 use parqueduct::broker::{Broker, ConnectError, Ended, Intake, Rabbit, Subscription};
@@ -15,7 +14,7 @@ use tokio::io::AsyncReadExt;
 
 use super::within;
 use crate::harness::proxy::Proxy;
-use crate::harness::rabbit::{self, config, eventually, unique};
+use crate::harness::rabbit::{self, config, eventually, surroundings, unique};
 use crate::harness::wire::{self, Raw};
 
 fn subscription(queue: &str) -> Subscription {
@@ -23,7 +22,7 @@ fn subscription(queue: &str) -> Subscription {
 }
 
 fn rabbit(config: &RabbitMq) -> Rabbit {
-    Rabbit::new(config, Utc::now).expect("a valid configuration")
+    Rabbit::new(config, surroundings()).expect("a valid configuration")
 }
 
 fn message(body: &str) -> Message {
@@ -250,7 +249,7 @@ async fn tls_with_a_private_authority_works_and_without_it_says_what_is_missing(
         (config.cert, config.key) = (Some(pem.client_cert.clone()), Some(pem.client_key.clone()));
         let (_intake, settler) = rabbit(&config).consume(&subscription(&queue)).await.expect("showing a certificate");
         settler.close().await;
-        let found = inspect(&config, std::slice::from_ref(&queue), false).await.expect("inspecting");
+        let found = inspect(&config, surroundings(), std::slice::from_ref(&queue), false).await.expect("inspecting");
         assert!(found[0].outcome.is_ok(), "{found:?}");
         config.ca = Some(directory.path().join("nowhere.pem"));
         let error = refusal(&config, &subscription(&queue)).await;
@@ -268,7 +267,12 @@ async fn an_inspection_tells_the_version_and_which_queues_can_be_read() {
         let (user, password) = node.user("inspector", ["^$", "^$", &format!("^{full}$")]).await;
         let config = node.config_as(&user, &password);
         let queues = [full.clone(), other, missing];
-        let found = inspect(&config, &queues, true).await.expect("inspecting").remove(0).outcome.expect("connected");
+        let found = inspect(&config, surroundings(), &queues, true)
+            .await
+            .expect("inspecting")
+            .remove(0)
+            .outcome
+            .expect("connected");
         assert_eq!(found.product.as_deref(), Some("RabbitMQ"));
         assert!(found.version.expect("a version").starts_with(|first: char| first.is_ascii_digit()));
         let [full_found, other_found, missing_found] = found.queues.as_slice() else { panic!("three queues") };
@@ -281,7 +285,7 @@ async fn an_inspection_tells_the_version_and_which_queues_can_be_read() {
         assert_eq!((&missing_found.existence, &missing_found.readable), (&Existence::Absent, &None));
         eventually("both messages are still there", || async { node.ready(&full).await == 2 }).await;
         let away = config_of_nobody();
-        let found = inspect(&away, &queues, true).await.expect("inspecting");
+        let found = inspect(&away, surroundings(), &queues, true).await.expect("inspecting");
         assert!(matches!(found[0].outcome, Err(ConnectError::Unavailable { .. })), "{found:?}");
     })
     .await;
@@ -331,8 +335,9 @@ fn config_of_nobody() -> RabbitMq {
 
 async fn publish(node: &rabbit::Rabbit, exchange: &str, routing_key: &str, body: &str) {
     use parqueduct::broker::publish::{Publisher, PublisherLimits};
-    let mut publisher =
-        Publisher::connect(&node.config(), "test", PublisherLimits::default()).await.expect("connecting");
+    let mut publisher = Publisher::connect(&node.config(), surroundings(), "test", PublisherLimits::default())
+        .await
+        .expect("connecting");
     publisher.publish(exchange, routing_key, &message(body)).await.expect("publishing");
     publisher.finish().await.expect("publishing");
     publisher.close().await;

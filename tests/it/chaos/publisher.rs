@@ -61,7 +61,10 @@ fn finished(course: &Course, published: &Published, events: u64) -> bool {
 fn session(course: &Course, uri: &str, queue: &str, (events, rate): (u64, u64), published: &mut Published) -> bool {
     // More than are in flight between two faults are of no use; fewer confirms are lost.
     let limits = PublisherLimits { in_flight_max: 500, confirm_timeout: Duration::from_secs(20) };
-    let Ok(mut publisher) = now(Publisher::connect(&rabbit::config(&[uri]), "chaos", limits)) else { return false };
+    let Ok(mut publisher) = now(Publisher::connect(&rabbit::config(&[uri]), rabbit::surroundings(), "chaos", limits))
+    else {
+        return false;
+    };
     let (mut in_flight, mut confirmed) = (VecDeque::new(), 0);
     let mut going = true;
     let mut pace = Pace::new(rate);

@@ -8,6 +8,7 @@ pub mod python;
 pub mod rabbit;
 pub mod s3;
 pub mod setting;
+pub mod tokens;
 pub mod wire;
 
 use std::future::Future;

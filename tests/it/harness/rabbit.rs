@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ConnectionProperties};
+use parqueduct::broker::Surroundings;
 use parqueduct::broker::publish::{Publisher, PublisherLimits};
 use parqueduct::config::{RabbitMq, Secret};
 use parqueduct::event::Message;
@@ -149,7 +150,8 @@ impl Rabbit {
     /// Sends messages to a queue and waits until the broker has them.
     pub async fn publish(&self, queue: &str, messages: &[Message]) {
         let limits = PublisherLimits::default();
-        let mut publisher = Publisher::connect(&self.config(), "test", limits).await.expect("connecting to publish");
+        let mut publisher =
+            Publisher::connect(&self.config(), surroundings(), "test", limits).await.expect("connecting to publish");
         for message in messages {
             publisher.publish("", queue, message).await.expect("publishing");
         }
@@ -191,6 +193,11 @@ pub fn config(uris: &[&str]) -> RabbitMq {
         reconnect_min: Duration::from_millis(100),
         reconnect_max: Duration::from_secs(1),
     }
+}
+
+/// The clock and the files of this machine.
+pub fn surroundings() -> Surroundings {
+    Surroundings { now: chrono::Utc::now, read: |path| std::fs::read_to_string(path) }
 }
 
 /// A name that no other test uses, nor this test in another run.
