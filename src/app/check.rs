@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::app::foresee::{Foreseen, foresee};
 use crate::app::{self, machine};
 use crate::broker::ConnectError;
 use crate::broker::inspect::{Existence, Inspection, QueueFindings, inspect};
@@ -43,6 +44,9 @@ pub async fn check_connections(loaded: &Loaded) -> Vec<Finding> {
             }
         }
         Err(error) => findings.push(broker_finding(loaded, &error)),
+    }
+    for Foreseen { pipeline, key, problem, mend } in foresee(&loaded.config).await.into_iter().flatten() {
+        findings.push(loaded.finding(Severity::Warning, pipeline, key, problem, mend));
     }
     findings
 }

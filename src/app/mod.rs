@@ -6,6 +6,7 @@
 
 mod check; // what `parqueduct check` finds beyond the file
 mod files; // files of lines, plain or compressed, and their hash
+mod foresee; // what the broker would do to our messages by itself
 mod logs; // where log lines go, and how they look
 mod machine; // who we are, and whether another process still lives
 mod run; // `parqueduct run`

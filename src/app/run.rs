@@ -50,6 +50,12 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         });
     }
     info!(version = VERSION, instance = %config.instance, pipelines = config.pipelines.len(), "running");
+    // Beside the pipelines, which do not wait for it; dropped with them, if it takes longer.
+    let mut foresight = JoinSet::new();
+    foresight.spawn({
+        let config = config.clone();
+        async move { app::foresee::warn_of_the_foreseen(&config).await }
+    });
     let drain_timeout = config.run.drain_timeout;
     let mut pipelines = JoinSet::new();
     for plan in plans {

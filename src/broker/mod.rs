@@ -12,11 +12,13 @@ mod connect;
 pub mod inspect;
 mod line; // the transport under the client library
 mod login;
+pub mod management;
 pub mod memory;
 mod mender;
 mod properties;
 pub mod publish;
 mod rabbit;
+pub mod risk;
 mod token;
 mod web;
 

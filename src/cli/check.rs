@@ -30,6 +30,9 @@ pub fn run(args: &CheckArgs) -> Result<(), Failure> {
     if findings.iter().any(|finding| finding.severity == Severity::Error) {
         return Err(Failure::Findings);
     }
+    if args.connect && loaded.config.rabbitmq.management.is_none() {
+        print("rabbitmq.management is not set: delivery limits, expiry and bounds of the queues were not looked at\n");
+    }
     let pipelines = loaded.config.pipelines.len();
     let checked = if args.connect { "configuration, schemas, broker and store" } else { "configuration and schemas" };
     print(&format!("{}: {pipelines} pipeline(s), {checked} are fine\n", args.config.config.display()));

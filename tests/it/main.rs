@@ -10,6 +10,7 @@ mod crash;
 mod credentials;
 mod fatal;
 mod flow;
+mod foresight;
 mod harness;
 mod json_schema_suite;
 mod main_job;

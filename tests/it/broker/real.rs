@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use lapin::types::AMQPValue;
 use parqueduct::broker::inspect::{Existence, inspect};
+use parqueduct::broker::management::survey;
 use parqueduct::broker::{Broker, ConnectError, Ended, Intake, Rabbit, Subscription};
-use parqueduct::config::{Declare, QueueType, RabbitMq};
+use parqueduct::config::{Declare, QueueType, RabbitMq, Secret};
 use parqueduct::event::{Delivery, Message, Properties, Unreadable};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
@@ -232,13 +233,22 @@ async fn tls_with_a_private_authority_works_and_without_it_says_what_is_missing(
         let directory = tempfile::tempdir().expect("a temporary directory");
         let pem = Certificates::new(directory.path());
         let (ca, cert, key) = (text(&pem.ca), text(&pem.cert), text(&pem.key));
-        let node = rabbit::Rabbit::own(&["--tls-ca", ca, "--tls-cert", cert, "--tls-key", key]).await;
+        let (api_port, api) = api_over_tls(&pem);
+        let conf = write(directory.path(), "conf", &api);
+        let tls = ["--tls-ca", ca, "--tls-cert", cert, "--tls-key", key];
+        let with_api = ["--plugins", "rabbitmq_management", "--conf", text(&conf)];
+        let node = rabbit::Rabbit::own(&[&tls[..], &with_api].concat()).await;
         let queue = node.queue("secret").await;
         node.publish(&queue, &[message("enciphered")]).await;
         let mut config = config(&[&format!("amqps://guest:guest@localhost:{}/%2f", node.tls_port())]);
         let error = refusal(&config, &subscription(&queue)).await;
         assert!(error.needs_a_person() && error.to_string().contains("rabbitmq.ca"), "{error}");
+        config.management = Some(Secret::new(format!("https://guest:guest@localhost:{api_port}")));
+        let silent = survey(&config, surroundings(), &[]).await.expect("configured").expect_err("an unknown authority");
+        assert!(silent.reason.contains("certificate"), "{silent}");
         config.ca = Some(pem.ca.clone());
+        let told = survey(&config, surroundings(), &[]).await.expect("configured").expect("over TLS");
+        assert!(told.version.is_some(), "{told:?}");
         let (mut intake, settler) = rabbit(&config).consume(&subscription(&queue)).await.expect("over TLS");
         assert_eq!(intake.next(1).await.expect("a delivery")[0].message.body, b"enciphered");
         wire::publish(node.port(), &[broken_content_type(&queue)]).await;
@@ -345,6 +355,18 @@ async fn publish(node: &rabbit::Rabbit, exchange: &str, routing_key: &str, body:
 
 fn text(path: &Path) -> &str {
     path.to_str().expect("a path in UTF-8")
+}
+
+/// A port, and what a node must be told to serve its management API there, encrypted.
+fn api_over_tls(pem: &Certificates) -> (u16, String) {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = free.local_addr().expect("bound").port();
+    let files = [("cacertfile", &pem.ca), ("certfile", &pem.cert), ("keyfile", &pem.key)];
+    let mut conf = format!("management.ssl.ip = 127.0.0.1\nmanagement.ssl.port = {port}\n");
+    for (name, file) in files {
+        conf.push_str(&format!("management.ssl.{name} = {}\n", file.display()));
+    }
+    (port, conf)
 }
 
 /// An authority of our own, and what it signed, as PEM files.

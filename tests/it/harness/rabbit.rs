@@ -64,6 +64,10 @@ impl Rabbit {
         self.port_of("amqps")
     }
 
+    pub fn management_port(&self) -> u16 {
+        self.port_of("management")
+    }
+
     fn port_of(&self, name: &str) -> u16 {
         let file = self.directory.join("ports.json");
         let ports: serde_json::Value =
