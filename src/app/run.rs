@@ -28,6 +28,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let store = app::open_store(&config, &metrics)?;
     let plans =
         config.pipelines.iter().map(|pipeline| app::compile(&config, pipeline)).collect::<Result<Vec<_>, _>>()?;
+    // Before anybody can ask: a process is ready only when all its pipelines are.
+    let plans: Vec<_> = plans
+        .into_iter()
+        .map(|plan| (metrics.pipeline(&plan.config.name, usize::from(plan.config.shards)), plan))
+        .collect();
     let broker: Arc<dyn Broker> = Arc::new(Rabbit::new(&config.rabbitmq, machine::broker_surroundings())?);
     let stop = Stop::default();
     let mut http = JoinSet::new();
@@ -58,8 +63,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     });
     let drain_timeout = config.run.drain_timeout;
     let mut pipelines = JoinSet::new();
-    for plan in plans {
-        let pipeline_metrics = metrics.pipeline(&plan.config.name, usize::from(plan.config.shards));
+    for (pipeline_metrics, plan) in plans {
         let start = Start {
             plan,
             pipeline_metrics,
