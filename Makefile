@@ -1,7 +1,7 @@
 # `make help` says what there is. Everything is written below `target/` and `.parqueduct/`, which git ignores.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos check fmt bench
+.PHONY: help demo test chaos matrix check fmt bench
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
@@ -14,6 +14,9 @@ test: ## set up what the tests need, and run all of them
 
 chaos: ## the proof: a million events four times over, while everything around the program fails
 	@scripts/chaos
+
+matrix: ## the tests that touch a broker, on RabbitMQ 3.10 and 4.x, with classic and quorum queues
+	@scripts/matrix
 
 check: ## the fast lane: format, clippy, unit tests
 	cargo fmt --check

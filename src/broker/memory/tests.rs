@@ -52,6 +52,21 @@ async fn an_ack_that_the_broker_never_saw_brings_the_messages_back() {
     }
 }
 
+/// As RabbitMQ 4.3 does with what is held for too long, and every release when a queue's node goes.
+#[tokio::test]
+async fn a_consumer_that_the_broker_cancels_may_settle_what_it_holds() {
+    let broker = holding(6);
+    let (mut intake, mut settler) = broker.consume(&subscription(4)).await.expect("consuming");
+    assert_eq!(intake.next(3).await.expect("three").len(), 3);
+    broker.cancel_consumers(QUEUE);
+    assert_eq!(numbers(intake.next(9).await.expect("what was sent before").iter().map(|d| &d.message)), [3]);
+    assert!(matches!(intake.next(9).await, Err(Ended::Cancelled { .. })));
+    settler.ack_through(4).await.expect("the channel stands");
+    settler.close().await;
+    assert_eq!(numbers(&broker.acked(QUEUE)), [0, 1, 2, 3]);
+    assert_eq!(numbers(&broker.ready(QUEUE)), [4, 5]);
+}
+
 #[tokio::test]
 async fn two_consumers_share_a_queue_and_one_inherits_from_the_other() {
     let broker = holding(10);

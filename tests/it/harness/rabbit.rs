@@ -3,6 +3,9 @@
 //! The shared node lives in the directory that `PARQUEDUCT_TEST_RABBITMQ` names (`make test` does), else in
 //! `target/it/rabbitmq`, where it ends by itself ten minutes after its last test. A broker that cannot be had fails the
 //! test.
+//!
+//! `PARQUEDUCT_RABBITMQ_RELEASE` and `PARQUEDUCT_TEST_QUEUE_TYPE` choose the release and the type of queues whose test
+//! does not care: `make matrix` goes through all of them.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -37,7 +40,10 @@ impl Rabbit {
     pub async fn shared() -> Self {
         let (directory, lease) = match std::env::var_os("PARQUEDUCT_TEST_RABBITMQ") {
             Some(directory) => (PathBuf::from(directory), &[][..]),
-            None => (repository().join("target/it/rabbitmq"), &["--fresh", "--lease", LEASE][..]),
+            None => {
+                let release = std::env::var("PARQUEDUCT_RABBITMQ_RELEASE").unwrap_or_default();
+                (repository().join(format!("target/it/rabbitmq{release}")), &["--fresh", "--lease", LEASE][..])
+            }
         };
         let uri = start(&directory, lease).await;
         Self { directory, uri, own: None }
@@ -49,6 +55,11 @@ impl Rabbit {
         let options = [&["--lease", OWN_LEASE], options].concat();
         let uri = start(own.path(), &options).await;
         Self { directory: own.path().to_owned(), uri, own: Some(own) }
+    }
+
+    /// A private node in the cluster of `first`.
+    pub async fn joined(first: &Self) -> Self {
+        Self::own(&["--join", text(&first.directory)]).await
     }
 
     /// As the administrator `guest`.
@@ -114,16 +125,25 @@ impl Rabbit {
         (name, password)
     }
 
-    /// An empty durable classic queue whose name nobody else uses.
+    /// What the node calls itself in its cluster.
+    pub fn name(&self) -> String {
+        format!("parqueduct-{}@localhost", self.port())
+    }
+
+    /// An empty durable queue whose name nobody else uses.
     pub async fn queue(&self, hint: &str) -> String {
         let name = unique(hint);
         self.declare(&name, &[]).await;
         name
     }
 
+    /// A durable queue of the type of this run, unless `x-queue-type` says another.
     pub async fn declare(&self, queue: &str, arguments: &[(&str, AMQPValue)]) {
         let admin = self.admin().await;
         let mut table = FieldTable::default();
+        if let Some(kind) = queue_type() {
+            table.insert("x-queue-type".into(), AMQPValue::LongString(kind.into()));
+        }
         for (name, value) in arguments {
             table.insert((*name).into(), value.clone());
         }
@@ -202,6 +222,11 @@ pub fn config(uris: &[&str]) -> RabbitMq {
 /// The clock and the files of this machine.
 pub fn surroundings() -> Surroundings {
     Surroundings { now: chrono::Utc::now, read: |path| std::fs::read_to_string(path) }
+}
+
+/// The type that queues of this run have if their test does not care; `None`: the broker's or the product's default.
+pub fn queue_type() -> Option<String> {
+    std::env::var("PARQUEDUCT_TEST_QUEUE_TYPE").ok()
 }
 
 /// A name that no other test uses, nor this test in another run.

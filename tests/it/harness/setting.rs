@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::orders;
 use super::program::{parqueduct_ok, unique};
+use super::rabbit;
 use super::s3::{ACCESS_KEY, BUCKET, S3Server, SECRET_KEY};
 
 /// A directory that is removed with the setting, and the configuration in it.
@@ -85,6 +86,10 @@ impl Setting {
     pub fn new(options: &Options<'_>) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let queue = format!("events-{}", unique());
+        let queue_type = match rabbit::queue_type() {
+            Some(kind) if options.pipeline.contains("declare = true") => format!("queue_type = \"{kind}\""),
+            _ => String::new(),
+        };
         let own_store = format!("url = \"file://{}\"", directory.path().join("store").display());
         let text = format!(
             r#"[rabbitmq]
@@ -106,6 +111,7 @@ event_id = "/id"
 event_time = "/occurred_at"
 partition_by = ["date"]
 {pipeline}
+{queue_type}
 "#,
             uri = options.uri,
             rabbitmq = options.rabbitmq,
@@ -129,6 +135,13 @@ partition_by = ["date"]
         let config = self.directory.path().join(format!("{name}.toml"));
         std::fs::write(&config, text).expect("the configuration can be written");
         config
+    }
+
+    /// Puts `new` in the place of `old` in the configuration.
+    pub fn change(&self, old: &str, new: &str) {
+        let text = std::fs::read_to_string(&self.config).expect("the configuration can be read");
+        assert!(text.contains(old), "{old} is not in the configuration:\n{text}");
+        std::fs::write(&self.config, text.replace(old, new)).expect("the configuration can be written");
     }
 
     /// The directory of the setting's own store, or where a test dumps what lies in another.
