@@ -19,3 +19,4 @@ mod outage;
 mod poison;
 mod store;
 mod tidy;
+mod trouble;

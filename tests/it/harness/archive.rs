@@ -22,6 +22,15 @@ fn files_below(directory: &Path) -> Vec<PathBuf> {
     paths.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
 }
 
+/// Asserts that `ids` are those of the orders 0 to `count` and no others, none of them more often than `times_max`.
+pub fn assert_orders(ids: &BTreeMap<String, usize>, count: usize, times_max: usize) {
+    let missing: Vec<_> = (0..count).filter(|n| !ids.contains_key(&format!("order-{n}"))).collect();
+    assert!(missing.is_empty(), "{} missing, such as {:?}", missing.len(), &missing[..missing.len().min(5)]);
+    assert_eq!(ids.len(), count);
+    let often: Vec<_> = ids.iter().filter(|(_, times)| **times > times_max).take(5).collect();
+    assert!(often.is_empty(), "more often than {times_max} times, such as {often:?}");
+}
+
 /// How often each `_event_id` is in the archive.
 pub fn event_ids(store: &Path) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();

@@ -1,5 +1,13 @@
 //! Orders as events: good ones, and bad ones of every kind with what must be said of each.
 
+use parqueduct::event::{Message, Properties};
+
+/// Good orders as messages that survive the broker, on a queue that does.
+pub fn messages(numbers: std::ops::Range<usize>) -> Vec<Message> {
+    let properties = Properties { delivery_mode: Some(2), ..Properties::default() };
+    numbers.map(|n| Message { body: good(n), properties: properties.clone(), ..Message::default() }).collect()
+}
+
 /// A good order; its time is within the hour of `n` seconds after the start of 2024.
 pub fn good(n: usize) -> Vec<u8> {
     let (minute, second) = (n / 60 % 60, n % 60);

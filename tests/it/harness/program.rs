@@ -57,6 +57,15 @@ impl Program {
         program
     }
 
+    /// The same, waiting until it consumes.
+    pub fn start_ready(config: &Path) -> Self {
+        let program = Self::start(config);
+        wait_for("the program to be ready", Duration::from_secs(60), || {
+            (program.get("/readyz").0 == 200).then_some(())
+        });
+        program
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -106,6 +115,11 @@ impl Program {
             .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with('{') || rest.starts_with(' ')))
             .map(|line| line.rsplit(' ').next().expect("a value").parse::<f64>().expect("a number"));
         text.contains("\r\n\r\n").then(|| lines.sum())
+    }
+
+    /// Waits until the metric is more than `value`.
+    pub fn wait_for_more(&self, name: &str, value: f64, limit: Duration) {
+        wait_for(&format!("{name} to be more than {value}"), limit, || (self.metric(name) > value).then_some(()));
     }
 
     /// Waits until archived + dead-lettered + suppressed reaches `deliveries` and nothing is in flight.

@@ -137,12 +137,13 @@ impl S3Server {
         self.bucket.put(key, bytes.into());
     }
 
-    /// Writes every object below `prefix` to a file of its key below `dir`.
+    /// Writes every object below `prefix` to a file of its key below `dir`; one that is deleted meanwhile is left out.
     pub fn dump(&self, prefix: &str, dir: &Path) {
         for key in self.keys().into_iter().filter(|key| key.starts_with(prefix)) {
+            let Some(bytes) = self.object(&key) else { continue };
             let file = dir.join(&key);
             std::fs::create_dir_all(file.parent().expect("a key is below the directory")).expect("can be made");
-            std::fs::write(file, self.object(&key).expect("nobody deletes meanwhile")).expect("can be written");
+            std::fs::write(file, bytes).expect("can be written");
         }
     }
 }
