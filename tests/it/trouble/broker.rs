@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::{MINUTE, assert_calm_and_complete, assert_complete, orders_on, publish, wait_for_orders, with_backlog};
 use crate::harness::program::{Program, wait_for};
-use crate::harness::rabbit::{Proxy, Rabbit};
+use crate::harness::proxy::Proxy;
+use crate::harness::rabbit::Rabbit;
 use crate::harness::s3::S3Server;
 use crate::harness::setting::{Options, Setting};
 use crate::harness::{archive, now};
