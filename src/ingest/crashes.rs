@@ -1,7 +1,8 @@
 //! How earlier runs of this instance ended, and which event was being processed alone when they did. A process that is
 //! killed gives back all that it held, and on a queue with a delivery limit that counts; so after an unclean end the window
-//! is small at first, and after several each redelivered event is processed alone, with a note of it in the store. An event
-//! that was alone twice when the process ended is its own dead letter, unread.
+//! is small at first and grows, after two it stays small while redelivered events come, and after three each of those is
+//! processed alone, with a note of it in the store. An event that was alone twice when the process ended is its own dead
+//! letter, unread.
 //!
 //! ```text
 //! meta/runs/<pipeline>/<instance>/<ulid>.json       while a run lasts; a clean end, or progress, removes it
@@ -25,9 +26,6 @@ use crate::store::{Store, StoreError};
 /// Deliveries a shard takes at first after an unclean end, if its window is wider.
 const WINDOW_AFTER_CRASH: u16 = 500;
 
-/// Runs in a row that ended uncleanly and got nowhere, after which redelivered events are processed alone.
-const CRASHES_UNTIL_ALONE: usize = 2;
-
 /// How often the process ended while an event was processed alone, until that is no coincidence.
 const SUSPICIONS_MAX: usize = 2;
 
@@ -36,27 +34,47 @@ const SUSPICIONS_MAX: usize = 2;
 pub enum Care {
     /// The configured window.
     Full,
-    /// A small window: little is given back if this run ends like the one before.
+    /// A window that doubles with each step: little is given back if this run soon ends like the one before.
+    Growing(u16),
+    /// A small window, for as long as redelivered events come: the one that ended the process is among them.
     Small,
     /// One delivery at a time, for as long as they are redelivered ones.
     Alone,
 }
 
 impl Care {
+    /// After that many runs in a row that ended uncleanly and got nowhere.
+    fn after(crashes: usize) -> Self {
+        match crashes {
+            0 => Care::Full,
+            1 => Care::GENTLE,
+            2 => Care::Small,
+            _ => Care::Alone,
+        }
+    }
+
+    /// The first step of those that lead to the full window by themselves.
+    pub const GENTLE: Care = Care::Growing(WINDOW_AFTER_CRASH);
+
     /// Deliveries taken at once, of at most `prefetch`.
     pub fn window(self, prefetch: u16) -> u16 {
         match self {
             Care::Full => prefetch,
+            Care::Growing(window) => prefetch.min(window),
             Care::Small => prefetch.min(WINDOW_AFTER_CRASH),
             Care::Alone => 1,
         }
     }
 
-    /// The next step.
-    pub fn eased(self) -> Self {
+    /// The next step once a flush is durable; `redelivered` when it held such events, `found` when it held the one that
+    /// ended the process.
+    pub fn eased(self, prefetch: u16, redelivered: bool, found: bool) -> Self {
         match self {
-            Care::Alone => Care::Small,
-            Care::Small | Care::Full => Care::Full,
+            Care::Alone if found => Care::GENTLE,
+            Care::Alone | Care::Small if redelivered => self,
+            Care::Alone | Care::Small => Care::GENTLE,
+            Care::Growing(window) if window < prefetch / 2 => Care::Growing(window * 2),
+            Care::Growing(_) | Care::Full => Care::Full,
         }
     }
 }
@@ -114,11 +132,7 @@ impl Journal {
                 _ => earlier.push(note.path),
             }
         }
-        let care = match earlier.len() {
-            0 => Care::Full,
-            crashes if crashes < CRASHES_UNTIL_ALONE => Care::Small,
-            _ => Care::Alone,
-        };
+        let care = Care::after(earlier.len());
         if care != Care::Full {
             warn!(
                 pipeline,
@@ -227,11 +241,11 @@ mod tests {
         for run in 0..4 {
             cares.push(open(&store, run).await.care());
         }
-        assert_eq!(cares, [Care::Full, Care::Small, Care::Alone, Care::Alone]);
+        assert_eq!(cares, [Care::Full, Care::GENTLE, Care::Small, Care::Alone]);
         let run = open(&store, 4).await;
         run.progressed().await;
         assert_eq!(notes(&store).await, 1, "its own");
-        assert_eq!(open(&store, 5).await.care(), Care::Small, "it ended uncleanly, too");
+        assert_eq!(open(&store, 5).await.care(), Care::GENTLE, "it ended uncleanly, too");
         let run = open(&store, 6).await;
         run.progressed().await;
         run.close().await;
@@ -282,8 +296,21 @@ mod tests {
 
     #[test]
     fn a_window_widens_step_by_step() {
-        let steps = [Care::Alone, Care::Alone.eased(), Care::Alone.eased().eased()];
-        assert_eq!(steps.map(|care| care.window(50_000)), [1, 500, 50_000]);
-        assert_eq!(steps.map(|care| care.window(20)), [1, 20, 20]);
+        let windows = |prefetch: u16| {
+            let steps = std::iter::successors(Some(Care::Alone), |care| Some(care.eased(prefetch, false, false)));
+            steps.take(5).map(|care| care.window(prefetch)).collect::<Vec<_>>()
+        };
+        assert_eq!(windows(3000), [1, 500, 1000, 2000, 3000]);
+        assert_eq!(windows(20), [1, 20, 20, 20, 20]);
+    }
+
+    #[test]
+    fn while_redelivered_events_come_the_culprit_is_among_them() {
+        for care in [Care::Alone, Care::Small] {
+            assert_eq!(care.eased(1000, true, false), care);
+            assert_eq!(care.eased(1000, false, false), Care::GENTLE);
+        }
+        assert_eq!(Care::Alone.eased(1000, true, true), Care::GENTLE, "it is found");
+        assert_eq!(Care::Growing(2000).eased(50_000, true, false), Care::Growing(4000));
     }
 }

@@ -22,6 +22,7 @@ use crate::ingest::worker::{Origin, Sealed, Worker};
 use crate::ingest::{Plan, Surroundings};
 use crate::metrics::{PipelineMetrics, ShardGauges};
 use crate::receipt::{Receipt, RequeueCause};
+use crate::rejection::Code;
 use crate::store::flush::{Epoch as EpochName, FlushName, Source};
 
 /// Deliveries judged in one go: enough to make the hop to the blocking thread cheap, few enough to keep acks prompt.
@@ -112,7 +113,7 @@ pub async fn run_epoch(
         received: 0,
         care,
         suspect: None,
-        eased: false,
+        eased: None,
         draining: false,
         cancelled: None,
     };
@@ -138,6 +139,15 @@ struct LookUp {
     deliveries: Vec<Delivery>,
     receipt: Receipt,
     task: JoinHandle<Result<Found, GivenUp>>,
+}
+
+/// What a durable flush says of the care that is to be taken.
+#[derive(Clone, Copy, Debug)]
+struct Durable {
+    /// It held redelivered events.
+    redelivered: bool,
+    /// It held the event that ended the process.
+    found: bool,
 }
 
 /// What a look-up found.
@@ -187,8 +197,8 @@ struct Epoch<'a> {
     care: Care,
     /// The one delivery in hand, while each is processed alone.
     suspect: Option<Suspect>,
-    /// Something was durable since the last step of care.
-    eased: bool,
+    /// What became durable last, since the last step of care.
+    eased: Option<Durable>,
     /// No more deliveries are taken; the epoch ends when nothing is left to flush.
     draining: bool,
     /// Why, when not because we were asked to stop.
@@ -401,11 +411,10 @@ impl Epoch<'_> {
             self.acked.push(of.name);
         }
         self.parts.look_back.remember(std::mem::take(&mut sealed.keys), (self.parts.surroundings.now)());
-        self.eased = true;
+        let found = sealed.tally.dead_lettered.iter().any(|(code, _)| *code == Code::InternalCrash);
+        self.eased = Some(Durable { redelivered: sealed.redelivered, found });
         if let Some(suspect) = self.suspect.take() {
             self.parts.journal.acquit(&suspect).await;
-            // As long as what comes was given back by a crash, one of them may be the cause.
-            self.eased = false;
         }
         let acked = self.settler.ack_through(sealed.receipt.through()).await;
         observe(&self.parts.metrics, &self.parts.surroundings, &sealed);
@@ -421,13 +430,18 @@ impl Epoch<'_> {
     async fn ease(&mut self) -> Result<(), Ended> {
         // A worker that is away is asked after the next flush.
         let Some(worker) = &mut self.worker else { return Ok(()) };
-        if self.care == Care::Full || self.draining || !std::mem::take(&mut self.eased) {
+        if self.care == Care::Full || self.draining {
             return Ok(());
         }
-        self.care = self.care.eased();
-        worker.set_rows_max(rows_max(self.care, &self.parts.plan));
-        let window = self.care.window(self.parts.plan.config.prefetch);
-        self.intake.widen(window).await?;
+        let Some(Durable { redelivered, found }) = self.eased.take() else { return Ok(()) };
+        let prefetch = self.parts.plan.config.prefetch;
+        let window_before = self.care.window(prefetch);
+        self.care = self.care.eased(prefetch, redelivered, found);
+        let window = self.care.window(prefetch);
+        if window != window_before {
+            worker.set_rows_max(rows_max(self.care, &self.parts.plan));
+            self.intake.widen(window).await?;
+        }
         debug!(pipeline = %self.parts.plan.config.name, shard = self.parts.shard, window, "taking more deliveries at a time");
         if self.care == Care::Full {
             self.parts.journal.progressed().await;
@@ -438,7 +452,7 @@ impl Epoch<'_> {
     /// What went badly is begun with care: each end of a channel may count against a delivery limit.
     fn care_for_the_next(&self) -> Care {
         match self.care {
-            Care::Full if self.received > 0 && !self.eased => Care::Small,
+            Care::Full if self.received > 0 && self.eased.is_none() => Care::GENTLE,
             care => care,
         }
     }

@@ -50,6 +50,8 @@ pub struct Sealed {
     pub event_time_us: Option<(i64, i64)>,
     /// Of rows to be remembered once they are durable.
     pub keys: Vec<Key>,
+    /// Some of its deliveries were redelivered.
+    pub redelivered: bool,
 }
 
 impl Sealed {
@@ -81,6 +83,8 @@ pub struct Worker {
     bytes: usize,
     /// Deliveries that fill a flush.
     rows_max: usize,
+    /// Some of what is held was redelivered.
+    redelivered: bool,
 }
 
 impl Worker {
@@ -104,6 +108,7 @@ impl Worker {
             oldest: None,
             bytes: 0,
             rows_max: plan.config.flush.rows,
+            redelivered: false,
             plan,
             surroundings,
             metrics,
@@ -238,6 +243,7 @@ impl Worker {
     fn keep(&mut self, delivery: Delivery, verdict: Result<Verdict, Rejected>) {
         self.oldest.get_or_insert(delivery.received_at);
         self.bytes += delivery.size();
+        self.redelivered |= delivery.message.redelivered;
         self.metrics.received_bytes.inc_by(delivery.message.body.len() as u64);
         match verdict {
             Ok(Verdict::Archived) => {
@@ -306,6 +312,7 @@ impl Worker {
             oldest: self.oldest.take().unwrap_or(sealed_at),
             event_time_us,
             keys: std::mem::take(&mut self.keys),
+            redelivered: std::mem::take(&mut self.redelivered),
         }
     }
 

@@ -153,9 +153,15 @@ fn other_replica(setting: &Setting, uris: &[String; REPLICAS]) -> PathBuf {
 
 fn declare(rabbit: &Rabbit, queue: &str, queue_type: &str) {
     let mut arguments = vec![("x-queue-type", AMQPValue::LongString(queue_type.into()))];
-    if queue_type == "quorum" {
+    match queue_type {
         // From RabbitMQ 4.0 on, twenty returns are the default, and then the message is dropped.
-        arguments.push(("x-delivery-limit", AMQPValue::LongInt(1_000_000)));
+        "quorum" => arguments.push(("x-delivery-limit", AMQPValue::LongInt(1_000_000))),
+        // The first version of classic queues, the default of 3.x, may not recover from a SIGKILL: then the node never
+        // starts again (function_clause in rabbit_queue_index:recover_journal, seen with 3.10.8).
+        _ if now(rabbit.ctl(&["version"])).starts_with("3.") => {
+            arguments.push(("x-queue-version", AMQPValue::LongInt(2)))
+        }
+        _ => {}
     }
     now(rabbit.declare(queue, &arguments));
 }

@@ -13,11 +13,11 @@ use crate::harness::{archive, now, orders};
 
 const MINUTE: Duration = Duration::from_secs(60);
 /// What the program may allocate: several times what it needs for the others.
-const MEMORY_BYTES_MAX: u64 = 256 << 20;
+const MEMORY_BYTES_MAX: u64 = 160 << 20;
 /// Each becomes a node of some tens of bytes, so that the event needs far more than that.
-const NUMBERS: usize = 6_000_000;
-/// Crashes it may take until the event is found: one with the whole window, one with a small one, two with it alone.
-const CRASHES_MAX: usize = 4;
+const NUMBERS: usize = 3_000_000;
+/// Crashes it may take until the event is found: with the whole window, a growing one, a small one, and twice alone.
+const CRASHES_MAX: usize = 5;
 
 fn message(name: &str, body: Vec<u8>) -> parqueduct::event::Message {
     let properties = parqueduct::event::Properties { message_id: Some(name.to_owned()), ..Default::default() };
@@ -34,7 +34,7 @@ fn a_crash_loop_ends_with_the_event_that_caused_it_as_a_dead_letter_and_all_othe
     now(rabbit.declare(&setting.queue, &[]));
     let fatal = format!("{{\"id\":\"fatal\",\"numbers\":[0{}]}}", ",0".repeat(NUMBERS)).into_bytes();
     let mut messages: Vec<_> = (0..3000).map(|n| message(&format!("good-{n}"), orders::good(n))).collect();
-    messages.insert(300, message("fatal", fatal.clone()));
+    messages.insert(60, message("fatal", fatal.clone()));
     now(rabbit.publish(&setting.queue, &messages));
 
     let mut crashes = 0;

@@ -126,7 +126,7 @@ impl Verdict {
             "stray_files": self.strays,
             "undecided_flushes": self.open_flushes,
             "faults": faults.collect::<Vec<_>>(),
-            "errors": self.errors.len(),
+            "errors": self.errors,
             "publishing_seconds": self.publishing.as_secs(),
             "seconds": self.whole.as_secs(),
             "violations": self.violations(),
