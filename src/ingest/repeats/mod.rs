@@ -56,7 +56,8 @@ pub struct LookBackLimits {
     pub patience: Duration,
     /// A flush is decided within this time of its begin, by its owner or by others; more than clocks differ by.
     pub grace: Duration,
-    /// How long deliveries are held while the store is in trouble, before they go back.
+    /// How long deliveries are held while the store is in trouble, before they go back. However much there is to read, as
+    /// long as it answers they are held.
     pub hold_max: Duration,
 }
 
@@ -80,7 +81,7 @@ pub struct GivenUp;
 struct Seen {
     /// Where the next listing begins.
     since: Option<DateTime<Utc>>,
-    /// The flushes of the last listing.
+    /// The flushes of the last listing that need not be read any more.
     flushes: HashSet<FlushName>,
     /// Open flushes that were waited for in vain, on a store where nobody can decide for another.
     undecidable: HashSet<FlushName>,
@@ -148,30 +149,28 @@ impl LookBack {
     where
         F: Future<Output = Result<T, FlushError>>,
     {
-        let give_up = tokio::time::sleep(self.limits.hold_max);
-        tokio::select! {
-            done = self.at_last(attempt) => Ok(done),
-            () = over.cancelled() => Err(GivenUp),
-            () = give_up => {
-                warn!(pipeline = %self.committer.pipeline, held_max = ?self.limits.hold_max, "redelivered messages could not be looked up: they go back to the queue until the store answers");
-                Err(GivenUp)
-            }
-        }
-    }
-
-    async fn at_last<T, F>(&self, attempt: impl Fn() -> F) -> T
-    where
-        F: Future<Output = Result<T, FlushError>>,
-    {
+        let (pipeline, hold_max) = (&self.committer.pipeline, self.limits.hold_max);
         let mut backoff = self.committer.surroundings.backoff(self.committer.backoff);
+        let mut failing_since = None;
         loop {
-            let failure = match attempt().await {
-                Ok(done) => return done,
-                Err(failure) => failure,
+            let failure = tokio::select! {
+                done = attempt() => match done {
+                    Ok(done) => return Ok(done),
+                    Err(failure) => failure,
+                },
+                () = over.cancelled() => return Err(GivenUp),
             };
-            let wait = backoff.next_wait();
-            warn!(pipeline = %self.committer.pipeline, error = chain(&failure), ?wait, "redelivered messages cannot be looked up: they stay unacked, trying again");
-            tokio::time::sleep(wait).await;
+            let failing_since: &mut Instant = failing_since.get_or_insert_with(Instant::now);
+            let (error, wait) = (chain(&failure), backoff.next_wait());
+            if failing_since.elapsed() + wait >= hold_max {
+                warn!(%pipeline, error, ?hold_max, "redelivered messages could not be looked up: they go back to the queue until the store answers");
+                return Err(GivenUp);
+            }
+            warn!(%pipeline, error, ?wait, "redelivered messages cannot be looked up: they stay unacked, trying again");
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = over.cancelled() => return Err(GivenUp),
+            }
         }
     }
 
@@ -198,10 +197,10 @@ impl LookBack {
             .buffer_unordered(READS_AT_ONCE)
             .try_collect()
             .await?;
-        let mut objects: Vec<_> = last.into_iter().flatten().collect();
         // The newest last: they are forgotten last.
-        objects.sort_by(|(one, _), (other, _)| one.cmp(other));
-        self.load(objects, seen).await?;
+        let mut flushes: Vec<_> = last.into_iter().flatten().collect();
+        flushes.sort_by(|(one, _), (other, _)| one.cmp(other));
+        self.load(flushes, seen).await?;
         seen.flushes = names.into_iter().collect();
         // What was open then is decided within the grace, and keeps the name of its begin.
         seen.since = Some(since.max(looked_at - 2 * self.limits.grace));
@@ -264,29 +263,41 @@ impl LookBack {
         Ok(Deciding::Done)
     }
 
-    /// The objects of the last committed flushes of one epoch, as far back as its deliveries may come again.
-    async fn last_of_epoch(&self, mut flushes: Vec<FlushName>) -> Result<Vec<(FlushName, StoredObject)>, FlushError> {
+    /// The last committed flushes of one epoch with their objects, as far back as its deliveries may come again.
+    async fn last_of_epoch(
+        &self,
+        mut flushes: Vec<FlushName>,
+    ) -> Result<Vec<(FlushName, Vec<StoredObject>)>, FlushError> {
         flushes.sort_unstable();
         let log = &self.committer.log;
         let mut outcomes = stream::iter(flushes.into_iter().rev())
             .map(|name| async move { Ok::<_, FlushError>((log.outcome(&name).await?, name)) })
             .buffered(READS_AT_ONCE);
-        let (mut objects, mut deliveries) = (Vec::new(), 0);
+        let (mut last, mut deliveries) = (Vec::new(), 0);
         while deliveries < DELIVERIES_AT_RISK
             && let Some((outcome, name)) = outcomes.try_next().await?
         {
             let Some(Verdict::Committed(committed)) = outcome.map(|outcome| outcome.verdict) else { continue };
             deliveries += committed.archived + committed.dead_lettered + committed.suppressed;
-            objects.extend(committed.objects.into_iter().map(|object| (name.clone(), object)));
+            last.push((name, committed.objects));
         }
-        Ok(objects)
+        Ok(last)
     }
 
-    async fn load(&self, objects: Vec<(FlushName, StoredObject)>, seen: &mut Seen) -> Result<(), FlushError> {
-        let mut reads =
-            stream::iter(objects).map(|(_, object)| async move { self.known(&object).await }).buffered(READS_AT_ONCE);
-        while let Some(known) = reads.try_next().await? {
+    /// Reads what the flushes hold. Each that is read is noted: a look-up that is broken off goes on from there.
+    async fn load(&self, flushes: Vec<(FlushName, Vec<StoredObject>)>, seen: &mut Seen) -> Result<(), FlushError> {
+        let mut reads = stream::iter(flushes)
+            .map(|(name, objects)| async move {
+                let mut known = Vec::new();
+                for object in &objects {
+                    known.extend(self.known(object).await?);
+                }
+                Ok::<_, FlushError>((name, known))
+            })
+            .buffered(READS_AT_ONCE);
+        while let Some((name, known)) = reads.try_next().await? {
             let kept_all = self.durable.add(known);
+            seen.flushes.insert(name);
             if !kept_all && !std::mem::replace(&mut seen.said_forgotten, true) {
                 warn!(pipeline = %self.committer.pipeline, rows_max = self.limits.rows_max, "more rows may come again than are kept in memory: the oldest are no longer recognised (run.look_back_rows)");
             }
