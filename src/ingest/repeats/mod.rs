@@ -166,7 +166,14 @@ impl LookBack {
                 warn!(%pipeline, error, ?hold_max, "redelivered messages could not be looked up: they go back to the queue until the store answers");
                 return Err(GivenUp);
             }
-            warn!(%pipeline, error, ?wait, "redelivered messages cannot be looked up: they stay unacked, trying again");
+            match &failure {
+                FlushError::Store(failure) if failure.is_unavailable() => {
+                    warn!(%pipeline, error, ?wait, "redelivered messages cannot be looked up: they stay unacked, trying again");
+                }
+                _ => {
+                    error!(%pipeline, error, ?wait, "the store refuses to have redelivered messages looked up: they stay unacked; a person must act");
+                }
+            }
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = over.cancelled() => return Err(GivenUp),
@@ -311,10 +318,11 @@ impl LookBack {
         let wanted = if is_row { ROW_COLUMNS } else { record::IDENTITY_COLUMNS };
         let batches = match read_columns(&self.committer.store, &object.path, object.bytes, wanted).await {
             Ok(batches) => batches,
-            Err(ColumnsError::Store(failure)) if failure.is_unavailable() => return Err(failure.into()),
             // It was kept for as long as its owners wanted.
             Err(ColumnsError::Store(StoreError::Missing { .. })) => return Ok(Vec::new()),
-            Err(failure) => {
+            // Also one that refuses, as long as it does: what cannot be read may be what comes again.
+            Err(ColumnsError::Store(failure)) => return Err(failure.into()),
+            Err(failure @ ColumnsError::Broken { .. }) => {
                 error!(pipeline = %self.committer.pipeline, error = chain(&failure), "a durable object cannot be read: should its events be delivered again, they are written twice");
                 return Ok(Vec::new());
             }
