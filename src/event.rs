@@ -71,6 +71,13 @@ pub struct Properties {
     pub cluster_id: Option<String>,
 }
 
+impl Properties {
+    /// The message's id; an empty one names nothing.
+    pub fn name(&self) -> Option<&str> {
+        self.message_id.as_deref().filter(|id| !id.is_empty())
+    }
+}
+
 /// A typed AMQP header value; the letters are RabbitMQ's field-table type tags
 /// (<https://www.rabbitmq.com/amqp-0-9-1-errata>, section 3).
 #[derive(Clone, Debug, PartialEq)]

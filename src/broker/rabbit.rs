@@ -271,6 +271,18 @@ impl Intake for RabbitIntake {
     }
 
     async fn widen(&mut self, prefetch: u16) -> Result<(), Ended> {
+        // An end that came before we ask for one is the broker's.
+        while self.ended.is_none()
+            && let Some(item) = self.consumer.next().now_or_never()
+        {
+            match item {
+                Some(Ok(delivery)) => self.kept.push_back(delivery),
+                end => self.ended = Some(self.end(end)),
+            }
+        }
+        if let Some(ended) = &self.ended {
+            return Err(ended.clone());
+        }
         self.stop_consumer().await;
         // The broker has confirmed: all it ever sent to this consumer is buffered.
         while self.ended.is_none()

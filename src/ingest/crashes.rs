@@ -67,10 +67,10 @@ impl Care {
     }
 
     /// The next step once a flush is durable; `redelivered` when it held such events, `found` when it held the one that
-    /// ended the process.
+    /// ended the process, or when that is not to be found.
     pub fn eased(self, prefetch: u16, redelivered: bool, found: bool) -> Self {
         match self {
-            Care::Alone if found => Care::GENTLE,
+            Care::Alone | Care::Small if found => Care::GENTLE,
             Care::Alone | Care::Small if redelivered => self,
             Care::Alone | Care::Small => Care::GENTLE,
             Care::Growing(window) if window < prefetch / 2 => Care::Growing(window * 2),
@@ -122,7 +122,9 @@ impl Journal {
         let directory = format!("meta/runs/{pipeline}/{}", owner.instance);
         let notes: Vec<_> = store.list(&directory, None).try_collect().await?;
         let mut earlier = Vec::new();
-        for note in notes {
+        let run = format!("{directory}/{id}.json");
+        // Our own may be there from an attempt that failed after it.
+        for note in notes.into_iter().filter(|note| note.path != run) {
             let Some(bytes) = store.get_if_exists(&note.path).await? else { continue };
             match serde_json::from_slice::<Owner>(&bytes).map(|owner| liveness(&owner)) {
                 Ok(Liveness::Alive) => {
@@ -141,7 +143,6 @@ impl Journal {
                 "the last run of this instance ended uncleanly: beginning with care, so that little is given back should it happen again"
             );
         }
-        let run = format!("{directory}/{id}.json");
         let note = serde_json::to_vec(owner).expect("an owner has text keys and whole numbers");
         store.create(&run, note.into()).await?;
         let pipeline = pipeline.to_owned();
@@ -179,6 +180,11 @@ impl Journal {
             self.store.create(&own, Bytes::from_static(b"{}")).await?;
         }
         Ok(false)
+    }
+
+    /// The message goes back to the queue, and the process lives.
+    pub async fn release(&self, suspect: &Suspect) {
+        self.forget(vec![format!("{}/{}.json", self.directory(suspect), self.id)]).await;
     }
 
     /// The message is durable, and the process lives.

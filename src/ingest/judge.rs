@@ -56,7 +56,7 @@ impl Judge {
         let plan = &self.plan;
         let undecoded = |rejection| {
             let by_message = plan.config.event_id.is_none();
-            let event_id = delivery.message.properties.message_id.clone().filter(|_| by_message);
+            let event_id = delivery.message.properties.name().filter(|_| by_message).map(str::to_owned);
             Rejected { rejection, event_id }
         };
         if !delivery.message.unreadable.is_empty() {
@@ -150,7 +150,7 @@ fn event_id<'a>(
     digits: &'a mut String,
 ) -> Result<Option<&'a str>, Rejection> {
     let Some(pointer) = &plan.config.event_id else {
-        return Ok(delivery.message.properties.message_id.as_deref());
+        return Ok(delivery.message.properties.name());
     };
     let Some(value) = event.pointer(pointer.segments()) else {
         return Err(at_pointer(Code::EventIdMissing, pointer, "string or integer", "nothing"));

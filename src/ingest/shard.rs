@@ -28,6 +28,9 @@ use crate::store::flush::{Epoch as EpochName, FlushName, Source};
 /// Deliveries judged in one go: enough to make the hop to the blocking thread cheap, few enough to keep acks prompt.
 const BATCH_DELIVERIES_MAX: usize = 4096;
 
+/// Flushes after which the one that ended the process is not looked for any more: it was not among those given back.
+const STEPS_MAX: usize = 1000;
+
 /// How an epoch ended.
 #[derive(Debug)]
 pub enum EpochEnd {
@@ -114,6 +117,7 @@ pub async fn run_epoch(
         care,
         suspect: None,
         eased: None,
+        steps: 0,
         draining: false,
         cancelled: None,
     };
@@ -199,6 +203,8 @@ struct Epoch<'a> {
     suspect: Option<Suspect>,
     /// What became durable last, since the last step of care.
     eased: Option<Durable>,
+    /// Flushes that were durable since `care` is what it is.
+    steps: usize,
     /// No more deliveries are taken; the epoch ends when nothing is left to flush.
     draining: bool,
     /// Why, when not because we were asked to stop.
@@ -300,7 +306,7 @@ impl Epoch<'_> {
 
     /// Whether its row or dead letter may be durable already, and could be recognised.
     fn may_repeat(&self, delivery: &Delivery) -> bool {
-        let has_name = self.parts.plan.config.event_id.is_some() || delivery.message.properties.message_id.is_some();
+        let has_name = self.parts.plan.config.event_id.is_some() || delivery.message.properties.name().is_some();
         delivery.message.redelivered && (has_name || self.care == Care::Alone)
     }
 
@@ -436,11 +442,20 @@ impl Epoch<'_> {
         let Some(Durable { redelivered, found }) = self.eased.take() else { return Ok(()) };
         let prefetch = self.parts.plan.config.prefetch;
         let window_before = self.care.window(prefetch);
-        self.care = self.care.eased(prefetch, redelivered, found);
+        self.steps += 1;
+        let next = self.care.eased(prefetch, redelivered, found || self.steps >= STEPS_MAX);
+        if next != self.care {
+            (self.care, self.steps) = (next, 0);
+        }
         let window = self.care.window(prefetch);
-        if window != window_before {
-            worker.set_rows_max(rows_max(self.care, &self.parts.plan));
-            self.intake.widen(window).await?;
+        if window == window_before {
+            return Ok(());
+        }
+        worker.set_rows_max(rows_max(self.care, &self.parts.plan));
+        match self.intake.widen(window).await {
+            // What is held must be flushed; the next call for deliveries tells of it.
+            Err(Ended::Cancelled { .. }) => return Ok(()),
+            widened => widened?,
         }
         debug!(pipeline = %self.parts.plan.config.name, shard = self.parts.shard, window, "taking more deliveries at a time");
         if self.care == Care::Full {
@@ -481,6 +496,10 @@ impl Epoch<'_> {
             EpochEnd::Aborted => RequeueCause::StoreUnavailable,
         };
         self.over.cancel();
+        if let Some(suspect) = self.suspect.take() {
+            // It goes back, but we live: nothing is to be held against it.
+            self.parts.journal.release(&suspect).await;
+        }
         if let Some(LookUp { receipt, task, .. }) = self.look_up.take() {
             task.abort();
             receipt.requeue(cause);

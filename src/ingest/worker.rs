@@ -245,9 +245,10 @@ impl Worker {
         self.bytes += delivery.size();
         self.redelivered |= delivery.message.redelivered;
         self.metrics.received_bytes.inc_by(delivery.message.body.len() as u64);
+        let shown = self.repeats.as_mut().and_then(Repeats::take_shown);
         match verdict {
             Ok(Verdict::Archived) => {
-                self.keys.extend(self.repeats.as_mut().and_then(|repeats| repeats.hold(&delivery)));
+                self.keys.extend(self.repeats.as_mut().and_then(|repeats| repeats.hold(&delivery, shown)));
                 self.held.push(delivery);
             }
             Ok(Verdict::Full) => unreachable!("empty batches have room for one partition"),

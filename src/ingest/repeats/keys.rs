@@ -174,7 +174,12 @@ impl Window {
             }
         }
         match self.parts.back_mut() {
-            Some((began, held)) if (now - *began).to_std().is_ok_and(|age| age < self.part) => held.extend(keys),
+            Some((began, held))
+                if (now - *began).to_std().is_ok_and(|age| age < self.part)
+                    && held.len() < self.keys_max / PARTS.unsigned_abs() as usize =>
+            {
+                held.extend(keys);
+            }
             _ => self.parts.push_back((now, keys.into_iter().collect())),
         }
     }

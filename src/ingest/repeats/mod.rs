@@ -249,11 +249,18 @@ impl LookBack {
     /// `overdue`: it was waited for long enough.
     async fn decision(&self, name: &FlushName, overdue: bool) -> Result<Deciding, FlushError> {
         let (committer, log) = (&self.committer, &self.committer.log);
-        if log.outcome(name).await?.is_some() {
-            return Ok(Deciding::Done);
-        }
-        // Without an intent it was decided since.
-        let Some(intent) = log.intent(name).await? else { return Ok(Deciding::Done) };
+        let outcome = self.readable(log.outcome(name).await)?;
+        let intent = match outcome {
+            Some(Some(_)) => return Ok(Deciding::Done),
+            Some(None) => self.readable(log.intent(name).await)?,
+            None => None,
+        };
+        let intent = match intent {
+            Some(Some(intent)) => intent,
+            // Without an intent it was decided since.
+            Some(None) => return Ok(Deciding::Done),
+            None => return Ok(Deciding::Never),
+        };
         if !overdue && (self.liveness)(&intent.owner) != Liveness::Dead {
             return Ok(Deciding::NotYet);
         }
@@ -270,6 +277,17 @@ impl LookBack {
         Ok(Deciding::Done)
     }
 
+    /// `None`: the record cannot be read, by whomever; a look-up that failed for that would give deliveries back for ever.
+    fn readable<T>(&self, record: Result<T, FlushError>) -> Result<Option<T>, FlushError> {
+        match record {
+            Err(FlushError::Unreadable { path, source }) => {
+                error!(pipeline = %self.committer.pipeline, path, error = chain(source.as_ref()), "a record of a flush cannot be read: a person must look; should its events be delivered again, they are written twice");
+                Ok(None)
+            }
+            record => record.map(Some),
+        }
+    }
+
     /// The last committed flushes of one epoch with their objects, as far back as its deliveries may come again.
     async fn last_of_epoch(
         &self,
@@ -278,7 +296,7 @@ impl LookBack {
         flushes.sort_unstable();
         let log = &self.committer.log;
         let mut outcomes = stream::iter(flushes.into_iter().rev())
-            .map(|name| async move { Ok::<_, FlushError>((log.outcome(&name).await?, name)) })
+            .map(|name| async move { Ok::<_, FlushError>((self.readable(log.outcome(&name).await)?.flatten(), name)) })
             .buffered(READS_AT_ONCE);
         let (mut last, mut deliveries) = (Vec::new(), 0);
         while deliveries < DELIVERIES_AT_RISK
@@ -340,12 +358,17 @@ fn rows(batch: &RecordBatch) -> Vec<Known> {
     };
     let hashes = hashes.as_fixed_size_binary();
     let ids = ids.as_string::<i32>().iter().enumerate();
-    ids.filter_map(|(row, id)| Some(Known::row(id?, hashes.value(row).try_into().ok()?))).collect()
+    ids.filter_map(|(row, id)| Some(Known::row(id.filter(|id| !id.is_empty())?, hashes.value(row).try_into().ok()?)))
+        .collect()
 }
 
 fn letters(batch: &RecordBatch) -> Vec<Known> {
     let identities = record::identities(batch);
-    let key = |letter: record::Identity<'_>| Key::letter(letter.event_id, letter.message_id, &letter.body_hash);
+    let named = |id: Option<&'_ str>| id.is_some_and(|id| !id.is_empty());
+    let key = |letter: record::Identity<'_>| {
+        let message_id = letter.message_id.filter(|_| named(letter.message_id));
+        Key::letter(letter.event_id, message_id, &letter.body_hash)
+    };
     identities.filter_map(|letter| key(letter).map(Known::letter)).collect()
 }
 
@@ -400,14 +423,19 @@ impl Repeats {
             return false;
         }
         let body_hash = message.body_hash();
-        let letter = Key::letter(event_id, message.properties.message_id.as_deref(), &body_hash);
+        let letter = Key::letter(event_id, message.properties.name(), &body_hash);
         let row = event_id.map(|id| Key::row(id, &body_hash));
         letter.into_iter().chain(row).any(|key| self.durable.holds(key))
     }
 
-    /// Notes that the worker holds the row shown last; gives its key when it is to be remembered once it is durable.
-    pub fn hold(&mut self, delivery: &Delivery) -> Option<Key> {
-        let (own, key) = (self.own.as_mut()?, self.shown.take()?);
+    /// The row shown last, if it is to be remembered once the worker holds it.
+    pub fn take_shown(&mut self) -> Option<Key> {
+        self.shown.take()
+    }
+
+    /// Notes that the worker holds the row `shown`; gives its key when it is to be remembered once it is durable.
+    pub fn hold(&mut self, delivery: &Delivery, shown: Option<Key>) -> Option<Key> {
+        let (own, key) = (self.own.as_mut()?, shown?);
         own.add([key], delivery.received_at);
         Some(key)
     }

@@ -158,3 +158,46 @@ fn a_store_that_is_away_for_an_hour_costs_one_return_of_each_message_and_loses_n
         assert_eq!((stored(world).await.0.len(), world.broker.dropped(QUEUE)), (100, 0));
     });
 }
+
+#[test]
+fn what_is_held_when_the_queue_is_deleted_is_archived_also_while_the_window_grows() {
+    use super::cloud::Trouble;
+    use super::faults::Fault;
+    use tokio::time::Instant;
+    told(Schedule { prefetch: 2000, ..calm() }, async |world| {
+        // An unclean end, so that the next process begins with a small window.
+        let process = Process::start(world, 0);
+        sleep(SECOND).await;
+        process.kill().await;
+        let process = Process::start(world, 0);
+        sleep(SECOND).await;
+        let until = Instant::now() + 60 * SECOND;
+        world.cloud.trouble(Trouble { until, one_in: 1, faults: vec![Fault::StoreSlow] });
+        for number in 0..15 {
+            assert!(world.broker.publish(QUEUE, order(number, 0)));
+        }
+        sleep(2 * SECOND).await;
+        assert!(world.holds());
+        world.broker.delete(QUEUE);
+        sleep(120 * SECOND).await;
+        assert_eq!(stored(world).await.0.len(), 15, "the broker has none of them any more");
+        world.broker.declare(QUEUE);
+        process.drain_in_calm().await;
+    });
+}
+
+#[test]
+fn messages_with_an_empty_id_are_not_taken_for_each_other() {
+    told(calm(), async |world| {
+        let process = Process::start(world, 0);
+        for _ in 0..2 {
+            assert!(world.broker.publish(QUEUE, message("", b"{".to_vec())));
+            sleep(SECOND / 2).await;
+            world.broker.cut(QUEUE);
+            world.emptied("it is a dead letter", RECOVERED_WITHIN).await;
+        }
+        assert_eq!(process.ledger().suppressed(), 0);
+        process.drain_in_calm().await;
+        assert_eq!(stored(world).await.1.len(), 2);
+    });
+}
