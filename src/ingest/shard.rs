@@ -29,7 +29,10 @@ use crate::store::flush::{Epoch as EpochName, FlushName, Source};
 const BATCH_DELIVERIES_MAX: usize = 4096;
 
 /// Flushes after which the one that ended the process is not looked for any more: it was not among those given back.
-const STEPS_MAX: usize = 1000;
+const STEPS_MAX: usize = 500;
+
+/// Flushes with a small window after which this run got further than the one before: its end was another matter.
+const STEPS_FORWARD: usize = 3;
 
 /// How an epoch ended.
 #[derive(Debug)]
@@ -447,6 +450,9 @@ impl Epoch<'_> {
         if next != self.care {
             (self.care, self.steps) = (next, 0);
         }
+        if self.care == Care::Full || (self.care == Care::Small && self.steps == STEPS_FORWARD) {
+            self.parts.journal.progressed().await;
+        }
         let window = self.care.window(prefetch);
         if window == window_before {
             return Ok(());
@@ -458,9 +464,6 @@ impl Epoch<'_> {
             widened => widened?,
         }
         debug!(pipeline = %self.parts.plan.config.name, shard = self.parts.shard, window, "taking more deliveries at a time");
-        if self.care == Care::Full {
-            self.parts.journal.progressed().await;
-        }
         Ok(())
     }
 

@@ -13,9 +13,9 @@ use crate::harness::{archive, now, orders};
 
 const MINUTE: Duration = Duration::from_secs(60);
 /// What the program may allocate: several times what it needs for the others.
-const MEMORY_BYTES_MAX: u64 = 160 << 20;
+const MEMORY_BYTES_MAX: u64 = 256 << 20;
 /// Each becomes a node of some tens of bytes, so that the event needs far more than that.
-const NUMBERS: usize = 3_000_000;
+const NUMBERS: usize = 6_000_000;
 /// Crashes it may take until the event is found: with the whole window, a growing one, a small one, and twice alone.
 const CRASHES_MAX: usize = 5;
 
