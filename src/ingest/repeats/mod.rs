@@ -364,9 +364,8 @@ fn rows(batch: &RecordBatch) -> Vec<Known> {
 
 fn letters(batch: &RecordBatch) -> Vec<Known> {
     let identities = record::identities(batch);
-    let named = |id: Option<&'_ str>| id.is_some_and(|id| !id.is_empty());
     let key = |letter: record::Identity<'_>| {
-        let message_id = letter.message_id.filter(|_| named(letter.message_id));
+        let message_id = letter.message_id.filter(|id| !id.is_empty());
         Key::letter(letter.event_id, message_id, &letter.body_hash)
     };
     identities.filter_map(|letter| key(letter).map(Known::letter)).collect()
