@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
@@ -11,7 +11,7 @@ use crate::VERSION;
 use crate::app::run::{committer, report_ledger, store_ready};
 use crate::app::{self, files, machine};
 use crate::config::Config;
-use crate::ingest::{FileParts, FileProgress, FileReport, FileSource, Stop, ingest_file};
+use crate::ingest::{FileSource, ListParts, ListReport, Place, Stop, Watch, lines, take_list};
 use crate::metrics::Metrics;
 
 /// What to take.
@@ -27,8 +27,8 @@ pub trait TakeWatcher: Sync {
     /// A file begins; `bytes` are those on disk, if known.
     fn begins(&self, name: &str, bytes: Option<u64>);
     /// `bytes_read` counts those on disk.
-    fn advances(&self, progress: FileProgress, bytes_read: u64);
-    fn ends(&self, name: &str, report: FileReport);
+    fn advances(&self, place: Place, bytes_read: u64);
+    fn ends(&self, name: &str, report: ListReport);
 }
 
 /// Takes the files one after the other; returns the totals of the ledger.
@@ -49,14 +49,13 @@ pub async fn take(config: Config, options: TakeOptions, watcher: &dyn TakeWatche
     let Some(capabilities) = store_ready(&store, &metrics, &stop).await else {
         return Ok(TakeTotals { stopped: true, ..TakeTotals::default() });
     };
-    let parts = FileParts {
+    let parts = ListParts {
         committer: Arc::new(committer(&config, &plan, store, metrics, capabilities, None)),
         plan,
         surroundings: machine::surroundings(),
         metrics: Arc::clone(&pipeline_metrics),
         flush_grace: config.run.flush_grace,
         liveness: Arc::new(machine::liveness),
-        line_bytes_max: options.line_bytes_max,
     };
     let mut totals = TakeTotals::default();
     for path in &options.files {
@@ -67,10 +66,15 @@ pub async fn take(config: Config, options: TakeOptions, watcher: &dyn TakeWatche
         let input = opened.await?.with_context(|| format!("{}: cannot be read", path.display()))?;
         watcher.begins(&input.name, input.bytes);
         let name = input.name.clone();
-        let source = FileSource { name: input.name, sha256: input.sha256, reader: input.reader };
-        let bytes_read = input.bytes_read;
-        let advances = |progress| watcher.advances(progress, bytes_read.load(Relaxed));
-        let taken = ingest_file(&parts, source, &stop, &advances).await;
+        let source = FileSource {
+            name: input.name,
+            sha256: input.sha256,
+            reader: input.reader,
+            line_bytes_max: options.line_bytes_max,
+            now: machine::now,
+        };
+        let watch = FileWatch { watcher, bytes_read: input.bytes_read };
+        let taken = take_list(&parts, lines(source), &stop, &watch).await;
         if taken.is_err() {
             report_ledger(&pipeline_metrics);
         }
@@ -87,6 +91,18 @@ pub async fn take(config: Config, options: TakeOptions, watcher: &dyn TakeWatche
     totals.dead_lettered = ledger.dead_lettered_all();
     report_ledger(&pipeline_metrics);
     Ok(totals)
+}
+
+struct FileWatch<'a> {
+    watcher: &'a dyn TakeWatcher,
+    /// Of the bytes on disk.
+    bytes_read: Arc<AtomicU64>,
+}
+
+impl Watch for FileWatch<'_> {
+    fn durable(&self, place: Place) {
+        self.watcher.advances(place, self.bytes_read.load(Relaxed));
+    }
 }
 
 /// The ledger of an ingest.

@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::app::{self, TakeOptions, TakeWatcher};
 use crate::config::{self, Config};
-use crate::ingest::{FileProgress, FileReport};
+use crate::ingest::{ListReport, Place};
 
 #[derive(Debug, Args)]
 pub struct IngestArgs {
@@ -74,16 +74,16 @@ impl TakeWatcher for Terminal {
         }
     }
 
-    fn advances(&self, progress: FileProgress, bytes_read: u64) {
+    fn advances(&self, place: Place, bytes_read: u64) {
         self.bar.set_position(bytes_read);
-        self.bar.set_message(format!("{} lines durable", progress.lines));
+        self.bar.set_message(format!("{} lines durable", place.items));
     }
 
-    fn ends(&self, name: &str, report: FileReport) {
-        let skipped = match report.lines_skipped {
+    fn ends(&self, name: &str, report: ListReport) {
+        let skipped = match report.skipped {
             0 => String::new(),
             lines => format!(", {lines} lines were durable already"),
         };
-        self.bar.suspend(|| super::print(&format!("{name}: {} lines taken{skipped}\n", report.lines_taken)));
+        self.bar.suspend(|| super::print(&format!("{name}: {} lines taken{skipped}\n", report.taken)));
     }
 }

@@ -3,8 +3,9 @@
 
 mod commit; // a sealed flush -> intent, objects, outcome
 mod crashes; // how earlier runs ended, and how carefully to begin
-mod file; // the same path for lines of a file
 mod judge; // one delivery -> a row, or why not
+mod lines; // lines of a file as a list
+mod list; // the same path for a fixed list of deliveries, which resumes
 mod pipeline; // shards: connect, run, connect again
 mod plan; // what a pipeline's shards share, built once
 mod repeats; // what is durable already of what comes again
@@ -12,7 +13,8 @@ mod shard; // one consumer's life: intake, worker, commits, acks
 mod worker; // the CPU side of a shard: judge, batch, seal, encode
 
 pub use commit::{Committer, Fate, FlushOf, await_store, chain};
-pub use file::{FileError, FileParts, FileProgress, FileReport, FileSource, ingest_file};
+pub use lines::{FileSource, lines};
+pub use list::{Batch, List, ListError, ListParts, ListReport, Place, Watch, take_list};
 pub use pipeline::{LookAt, PipelineParts, ShardPanicked, run_pipeline};
 pub use plan::{Plan, PlanError, Surroundings};
 pub use repeats::LookBackLimits;

@@ -1,0 +1,296 @@
+//! The same path for a fixed list of deliveries: judge, archive or dead letter, commit. The outcome of each flush records
+//! which list it is of and the place it reached, so that the same list again, or after a crash, resumes and adds nothing.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::event::Delivery;
+use crate::ingest::commit::{Committer, Fate, FlushOf};
+use crate::ingest::pipeline::LookAt;
+use crate::ingest::shard::{due, join, observe};
+use crate::ingest::worker::{Origin, Sealed, Worker};
+use crate::ingest::{Plan, Stop, Surroundings};
+use crate::metrics::PipelineMetrics;
+use crate::receipt::RequeueCause;
+use crate::store::Cause;
+use crate::store::flush::{Epoch, FileEnd, FlushError, FlushName, FlushState, Liveness, Resume, Source};
+
+/// What lists are taken on.
+pub struct ListParts {
+    pub plan: Arc<Plan>,
+    pub surroundings: Surroundings,
+    pub metrics: Arc<PipelineMetrics>,
+    pub committer: Arc<Committer>,
+    pub flush_grace: Duration,
+    pub liveness: LookAt,
+}
+
+/// Deliveries that are always the same ones in the same order, such as the lines of a file.
+pub struct List {
+    /// What messages and the records of flushes call it.
+    pub name: String,
+    /// What the same list is known by: a SHA-256 in hex. `None` (standard input): never resumed.
+    pub sha256: Option<String>,
+    pub origin: Origin,
+    /// Begins to give those after a place.
+    pub open: Box<dyn FnOnce(Place) -> mpsc::Receiver<Batch> + Send>,
+}
+
+/// A place in a list: between two of its items, or before the first, or after the last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// What the list itself counts by: of a file, decompressed bytes. Grows with every item.
+    pub offset: u64,
+    /// Items before it, those that are no deliveries included: blank lines.
+    pub items: u64,
+}
+
+/// Some deliveries of a list, one after the other; a delivery's tag is the number of its item, from 1.
+#[derive(Debug, Default)]
+pub struct Batch {
+    pub deliveries: Vec<Delivery>,
+    /// The place after each of them.
+    pub ends: Vec<Place>,
+    /// Why none comes after these.
+    pub failure: Option<Cause>,
+}
+
+/// Looks on while a list is taken.
+pub trait Watch: Sync {
+    /// All before `place` is durable.
+    fn durable(&self, place: Place);
+}
+
+/// What became of a list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ListReport {
+    /// Items that an earlier run had made durable already.
+    pub skipped: u64,
+    /// Deliveries made durable by this run.
+    pub taken: u64,
+    /// Asked to stop before the end; the same call goes on from here.
+    pub stopped: bool,
+}
+
+/// Why a list could not be taken to its end. What was committed stays, and the same call resumes after it.
+#[derive(Debug, thiserror::Error)]
+pub enum ListError {
+    #[error(transparent)]
+    Source(Cause),
+    #[error("{name}: another process is taking it ({owner}): wait for it to end")]
+    Busy { name: String, owner: String },
+    #[error("{name}: the store cannot say what of it is durable")]
+    Store { name: String, source: FlushError },
+    #[error(
+        "{name}: a flush was aborted by another process, which took this one for dead; the same command goes on from there"
+    )]
+    Aborted { name: String },
+}
+
+/// Takes one list to its end.
+///
+/// # Errors
+/// See [`ListError`].
+pub async fn take_list(parts: &ListParts, list: List, stop: &Stop, watch: &dyn Watch) -> Result<ListReport, ListError> {
+    let resume = resume_point(parts, &list).await?;
+    let start = Place { offset: resume.from.offset, items: resume.from.line - 1 };
+    let report = ListReport { skipped: start.items, ..ListReport::default() };
+    if resume.from.complete {
+        return Ok(report);
+    }
+    if start.offset > 0 {
+        info!(list = %list.name, offset = start.offset, items = start.items, "resuming after what is durable already");
+    }
+    let worker =
+        Worker::new(Arc::clone(&parts.plan), parts.surroundings.clone(), Arc::clone(&parts.metrics), list.origin, None);
+    let over = CancellationToken::new();
+    // Also when this future is dropped: a flush that nobody waits for must not be committed.
+    let _over_when_dropped = over.clone().drop_guard();
+    let mut run = ListRun {
+        parts,
+        name: list.name,
+        sha256: list.sha256,
+        attempt: resume.attempt,
+        sealed_through: start,
+        ends: VecDeque::new(),
+        epoch: Epoch { instance: parts.plan.instance.clone(), shard: 0, id: (parts.surroundings.ulid)() },
+        commit: None,
+        watch,
+        over,
+        report,
+    };
+    let taken = run.take((list.open)(start), worker, stop).await;
+    if taken.is_err() {
+        run.over.cancel();
+        // What went wrong first is what is told.
+        run.settle_commit().await.ok();
+    }
+    taken.map(|()| run.report)
+}
+
+async fn resume_point(parts: &ListParts, list: &List) -> Result<Resume, ListError> {
+    let Some(sha256) = &list.sha256 else { return Ok(Resume::of(&[])) };
+    let in_store = |error| ListError::Store { name: list.name.clone(), source: error };
+    let (log, pipeline) = (&parts.committer.log, &parts.plan.config.name);
+    let now = (parts.surroundings.now)();
+    log.resolve(pipeline, now, parts.flush_grace, parts.liveness.as_ref()).await.map_err(in_store)?;
+    let flushes = log.of_file(pipeline, sha256).await.map_err(in_store)?;
+    // A flush of this list that is open is another process's, wherever it begins.
+    let open = flushes.iter().find_map(|flush| match &flush.state {
+        FlushState::Open(intent) => Some(&intent.owner),
+        FlushState::Decided(_) => None,
+    });
+    let Some(owner) = open else { return Ok(Resume::of(&flushes)) };
+    let state = match (parts.liveness)(owner) {
+        Liveness::Alive => "which is alive".to_owned(),
+        _ => format!("which cannot be seen from here, and counts as dead after {:?}", parts.flush_grace),
+    };
+    let owner = format!("process {} of instance {} on {}, {state}", owner.pid, owner.instance, owner.host);
+    Err(ListError::Busy { name: list.name.clone(), owner })
+}
+
+struct ListRun<'a> {
+    parts: &'a ListParts,
+    name: String,
+    sha256: Option<String>,
+    attempt: u16,
+    /// Where the next flush starts.
+    sealed_through: Place,
+    /// The places after the deliveries handed to the worker and not yet sealed.
+    ends: VecDeque<Place>,
+    /// Of a list that nothing tells from others: no offset names its flushes.
+    epoch: Epoch,
+    commit: Option<JoinHandle<(FlushOf, Sealed, Place, Fate)>>,
+    watch: &'a dyn Watch,
+    over: CancellationToken,
+    report: ListReport,
+}
+
+impl ListRun<'_> {
+    async fn take(
+        &mut self,
+        mut batches: mpsc::Receiver<Batch>,
+        mut worker: Worker,
+        stop: &Stop,
+    ) -> Result<(), ListError> {
+        let mut flush_at = None;
+        let mut failure = None;
+        loop {
+            let step = tokio::select! {
+                biased;
+                () = stop.drain.cancelled() => {
+                    self.report.stopped = true;
+                    break;
+                }
+                () = due(flush_at) => None,
+                batch = batches.recv() => match batch {
+                    Some(batch) => Some(batch),
+                    None => break,
+                },
+            };
+            let mut sealed = Vec::new();
+            match step {
+                None => {
+                    (worker, sealed) = lend(worker, |worker| worker.seal().into_iter().collect()).await;
+                }
+                Some(batch) => {
+                    failure = batch.failure;
+                    self.ends.extend(batch.ends);
+                    if let Some(last) = batch.deliveries.last() {
+                        let receipt = self.parts.metrics.ledger.receive(batch.deliveries.len() as u64, last.tag);
+                        (worker, sealed) = lend(worker, |worker| worker.take(batch.deliveries, receipt)).await;
+                    }
+                }
+            }
+            for sealed in sealed {
+                self.write(sealed, false).await?;
+            }
+            flush_at = match worker.held() {
+                0 => None,
+                _ => flush_at.or_else(|| Some(Instant::now() + self.parts.plan.config.flush.age)),
+            };
+        }
+        let complete = !self.report.stopped && failure.is_none();
+        let (worker, sealed) = lend(worker, |worker| worker.seal().into_iter().collect()).await;
+        drop(worker);
+        for sealed in sealed {
+            self.write(sealed, complete).await?;
+        }
+        self.settle_commit().await?;
+        // What was read before the failure is durable; now say what is wrong.
+        failure.map_or(Ok(()), |failure| Err(ListError::Source(failure)))
+    }
+
+    /// Starts writing `sealed` once the flush before it is durable; `complete` when nothing comes after it.
+    async fn write(&mut self, sealed: Sealed, complete: bool) -> Result<(), ListError> {
+        self.settle_commit().await?;
+        let through = sealed.receipt.through();
+        let start = self.sealed_through;
+        let mut end = Place { offset: start.offset, items: through };
+        while let Some(after) = self.ends.pop_front_if(|after| after.items <= through) {
+            end = after;
+        }
+        let pipeline = &self.parts.plan.config.name;
+        let of = match &self.sha256 {
+            Some(sha256) => FlushOf {
+                name: FlushName::file(pipeline, sha256, start.offset, self.attempt),
+                source: Source::File {
+                    name: self.name.clone(),
+                    sha256: sha256.clone(),
+                    start: start.offset,
+                    start_line: start.items + 1,
+                },
+                end: Some(FileEnd { offset: end.offset, line: end.items + 1, complete }),
+            },
+            // Nothing tells one standard input from another: it is never resumed.
+            None => FlushOf {
+                name: FlushName::queue(pipeline, sealed.flush, &self.epoch),
+                source: Source::Queue { queue: "-".to_owned(), shard: 0 },
+                end: None,
+            },
+        };
+        // Only at the place where an earlier run stopped can there be earlier attempts.
+        self.attempt = 1;
+        self.sealed_through = end;
+        let (committer, over) = (Arc::clone(&self.parts.committer), self.over.clone());
+        self.commit = Some(tokio::spawn(async move {
+            let fate = committer.commit(&of, &sealed, None, &over).await;
+            (of, sealed, end, fate)
+        }));
+        Ok(())
+    }
+
+    async fn settle_commit(&mut self) -> Result<(), ListError> {
+        let Some(task) = self.commit.take() else { return Ok(()) };
+        let (of, sealed, end, fate) = join(task).await;
+        if fate != Fate::Durable {
+            sealed.receipt.requeue(RequeueCause::StoreUnavailable);
+            return Err(ListError::Aborted { name: self.name.clone() });
+        }
+        observe(&self.parts.metrics, &self.parts.surroundings, &sealed);
+        self.report.taken += sealed.receipt.deliveries();
+        sealed.receipt.settle(&sealed.tally);
+        self.parts.committer.close(&[of.name]).await;
+        self.watch.durable(end);
+        Ok(())
+    }
+}
+
+/// Lends the worker to a blocking thread.
+async fn lend(
+    mut worker: Worker,
+    work: impl FnOnce(&mut Worker) -> Vec<Sealed> + Send + 'static,
+) -> (Worker, Vec<Sealed>) {
+    let lent = tokio::task::spawn_blocking(move || {
+        let sealed = work(&mut worker);
+        (worker, sealed)
+    });
+    join(lent).await
+}
