@@ -3,6 +3,7 @@
 
 pub mod fingerprint; // which group an issue belongs to
 pub mod groups; // what the dead letters have in common
+pub mod log; // what was decided about groups and jobs; the audit
 pub mod record; // one dead letter, whole; its file
 pub mod records; // finding them in the store
 pub mod sentence; // what is wrong, for people

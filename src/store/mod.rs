@@ -14,6 +14,7 @@ mod open;
 mod probe;
 mod retry;
 mod staging;
+pub mod texts; // ids and instants in JSON
 
 use std::future::Future;
 use std::ops::Range;
