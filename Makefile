@@ -1,7 +1,7 @@
 # `make help` says what there is. Everything is written below `target/` and `.parqueduct/`, which git ignores.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos matrix check fmt bench
+.PHONY: help demo test chaos matrix check fmt bench overhead
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
@@ -28,3 +28,6 @@ fmt: ## format the code
 
 bench: ## time `parqueduct ingest` over the demo's flights
 	@scripts/bench
+
+overhead: ## what the care against repeats costs while nothing goes wrong, in instructions
+	@scripts/overhead
