@@ -16,6 +16,7 @@ pub struct Config {
     pub rabbitmq: RabbitMq,
     pub store: Store,
     pub http: Http,
+    pub dlq: Dlq,
     pub log: Log,
     pub run: Run,
     pub pipelines: Vec<Pipeline>,
@@ -174,6 +175,72 @@ pub struct Azure {
 pub struct Http {
     /// `None`: no HTTP at all.
     pub listen: Option<std::net::SocketAddr>,
+    /// `None`: metrics and health only.
+    pub api: Option<Api>,
+    /// Connections open at once.
+    pub connections_max: usize,
+}
+
+/// Who may use the API, and how much.
+#[derive(Clone, Debug)]
+pub struct Api {
+    /// Empty: everybody who can reach it may read as a viewer; then only this machine can.
+    pub tokens: Vec<HttpToken>,
+    /// Requests of one token within `requests_within`.
+    pub requests_max: u32,
+    pub requests_within: Duration,
+    pub request_timeout: Duration,
+    /// Bytes of a request's body.
+    pub body_max: usize,
+    /// Rows of a page.
+    pub page_max: usize,
+}
+
+/// One who may use the API.
+#[derive(Clone, Debug)]
+pub struct HttpToken {
+    /// `[A-Za-z0-9_.@-]+`, unique.
+    pub name: String,
+    pub role: Role,
+    /// At least 16 bytes, visible ASCII, unique.
+    pub token: Secret,
+}
+
+/// What somebody may do; each may what those before it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    Viewer,
+    Operator,
+    Admin,
+}
+
+impl Role {
+    pub const ALL: [Role; 3] = [Role::Viewer, Role::Operator, Role::Admin];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Role::Viewer => "viewer",
+            Role::Operator => "operator",
+            Role::Admin => "admin",
+        }
+    }
+}
+
+/// The dead letters.
+#[derive(Clone, Debug, Default)]
+pub struct Dlq {
+    pub mask: Masked,
+}
+
+/// What viewers do not see, as far as the configuration says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Masked {
+    /// Into bodies; a segment `*` is any name or element.
+    pub pointers: Vec<Pointer>,
+    /// By their names.
+    pub headers: Vec<String>,
+    /// By their AMQP names.
+    pub properties: Vec<String>,
 }
 
 #[derive(Clone, Debug)]

@@ -92,6 +92,7 @@ fn places(root: &raw::Root) -> BTreeMap<(Option<String>, String), Place> {
     keep(None, oauth2.map_or_else(Vec::new, |section| section.value.places()));
     keep(None, root.store.as_ref().map_or_else(Vec::new, |section| section.value.places()));
     keep(None, root.http.as_ref().map_or_else(Vec::new, |section| section.value.places()));
+    keep(None, root.dlq.as_ref().map_or_else(Vec::new, |section| section.value.places()));
     keep(None, root.run.as_ref().map_or_else(Vec::new, |section| section.value.places()));
     for pipeline in root.pipeline.iter().flat_map(|given| &given.value) {
         let name = pipeline.value.name.as_ref().map(|name| name.value.value.as_str());

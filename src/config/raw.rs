@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::checked::{Dedupe, Format, LogFormat, QueueType, Secret, TimeFormat};
+use super::checked::{Dedupe, Format, LogFormat, QueueType, Role, Secret, TimeFormat};
 use super::keys::{Kind, section};
 use super::read::{AnyText, Given, Raw, Size, words};
 use super::text::{FilePath, Text};
@@ -18,6 +18,17 @@ words!(
     "unix_millis" => UnixMillis,
     "unix_micros" => UnixMicros
 );
+
+words!(Role: "viewer" => Viewer, "operator" => Operator, "admin" => Admin);
+
+/// Whether something is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Serving {
+    On,
+    Off,
+}
+
+words!(Serving: "on" => On, "off" => Off);
 
 /// How S3 is asked to encrypt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,8 +46,10 @@ section! {
         rabbitmq: RabbitMq = default({});
         /// The object store that takes the archive, the dead letters and what keeps them consistent.
         store: Store = default({});
-        /// Metrics and health: /metrics, /healthz and /readyz.
+        /// Metrics and health (/metrics, /healthz and /readyz), and the API (/api/v1).
         http: Http = default({});
+        /// The dead letters.
+        dlq: Dlq = default({});
         /// What the process says about itself, on standard error.
         log: Log = default({});
         /// The process as a whole.
@@ -158,10 +171,47 @@ section! {
 
     /// `[http]`
     Http {
-        /// The address and port to serve on, or "off". What is served tells nothing of events and asks for no token, so
-        /// any address will do, such as "0.0.0.0:9410" for a Prometheus on another machine. The API of a later version
-        /// will want tokens on addresses that other machines can reach.
+        /// The address and port to serve on, or "off". Metrics and health tell nothing of events and ask for no token.
+        /// The API tells of dead letters: an address that other machines can reach, such as "0.0.0.0:9410" for a
+        /// Prometheus elsewhere, needs tokens or api = "off".
         listen: Text = default("127.0.0.1:9410");
+        /// Whether the API is served. Without tokens it only reads, as a viewer does, and only this machine can reach it.
+        api: Serving = default("on");
+        /// Who may use the API: with tokens, nobody without one. A viewer reads, with bodies masked (dlq.mask); an
+        /// operator also sees bodies, acts on groups, and plans and replays to pipelines; an admin also replays elsewhere
+        /// and reverts.
+        token: Vec<Given<HttpToken>> = unset([{ name = "ops", role = "viewer", token = "${OPS_TOKEN}" }]);
+        /// Requests to the API that one token may make within requests_within, in a burst or spread over it; those
+        /// without a known token have one such allowance together. Beyond it the answer is 429.
+        requests_max: u64 = default(1200), within 1 to 1000000;
+        /// See requests_max.
+        requests_within: Duration = default("1m"), within "1s" to "1h";
+        /// Longest wait for an answer of the API; lists that are sent as they are read may take longer.
+        request_timeout: Duration = default("30s"), within "1s" to "10m";
+        /// Largest body of a request to the API.
+        body_max: Size = default("1MiB"), within "1KiB" to "64MiB";
+        /// Rows of a page of the API; what asks for more is refused.
+        page_max: u64 = default(1000), within 1 to 10000;
+        /// Connections open at once, those for metrics and health among them; further ones wait.
+        connections_max: u64 = default(256), within 8 to 65536;
+    }
+
+    /// `token` of `[http]`
+    HttpToken {
+        /// Who it is, as the audit names them: letters, digits, _, -, . and @.
+        name: Text = required("dashboard");
+        /// What its owner may do.
+        role: Role = required("viewer");
+        /// What is sent as `Authorization: Bearer TOKEN`; at least 16 characters (secret).
+        token: Secret = required({ file = "secrets/dashboard-token" });
+    }
+
+    /// `[dlq]`
+    Dlq {
+        /// What viewers do not see of dead letters: JSON pointers into bodies, where * stands for any name or element
+        /// ("/cards/*/pan"), and "headers:NAME" and "properties:NAME". Fields that the schema marks with
+        /// "x-parqueduct-sensitive": true are masked in any case. They read "[masked]", and cannot be searched for.
+        mask: Vec<Given<Text>> = unset(["/customer/email", "headers:authorization"]);
     }
 
     /// `[log]`

@@ -1,14 +1,15 @@
 //! Raw sections -> checked ones: what no single key can know. Each function notes all it finds, and gives nothing
 //! when a value it needs was refused.
 
+mod http;
+mod masked;
 mod pipelines;
 mod rabbitmq;
 mod store;
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::checked::{Config, Http, Log, Run};
+use super::checked::{Config, Dlq, Log, Run};
 use super::raw;
 use super::read::{Given, Reader, unreadable_mend};
 use super::text::{FilePath, Text};
@@ -19,7 +20,8 @@ pub(super) fn config(root: &raw::Root, reader: &mut Reader<'_>, file: &std::path
     let instance = run.and_then(|run| instance(run, reader));
     let rabbitmq = root.rabbitmq.as_ref().and_then(|section| rabbitmq::check(&section.value, reader));
     let store = root.store.as_ref().and_then(|section| store::check(&section.value, reader));
-    let http = root.http.as_ref().and_then(|section| http(&section.value, reader));
+    let http = root.http.as_ref().and_then(|section| http::check(&section.value, reader));
+    let dlq = root.dlq.as_ref().and_then(|section| masked::check(&section.value, reader));
     let log = root.log.as_ref().and_then(|section| log(&section.value, reader));
     let pipelines = root.pipeline.as_ref().and_then(|given| pipelines::check(given, reader));
     relations(root, reader);
@@ -29,6 +31,7 @@ pub(super) fn config(root: &raw::Root, reader: &mut Reader<'_>, file: &std::path
         rabbitmq: rabbitmq?,
         store: store?,
         http: http?,
+        dlq: Dlq { mask: dlq? },
         log: log?,
         run: Run {
             drain_timeout: run?.drain_timeout.as_ref()?.value,
@@ -62,23 +65,6 @@ fn instance(run: &raw::Run, reader: &mut Reader<'_>) -> Option<String> {
         return None;
     }
     Some(name)
-}
-
-fn http(http: &raw::Http, reader: &mut Reader<'_>) -> Option<Http> {
-    let listen = http.listen.as_ref()?;
-    if listen.value.value == "off" {
-        return Some(Http { listen: None });
-    }
-    let Ok(address) = listen.value.value.parse::<SocketAddr>() else {
-        let problem = format!("{} is not an address and a port", listen.value);
-        reader.notes.error(
-            &listen.place,
-            problem,
-            "write \"127.0.0.1:9410\", \"0.0.0.0:9410\" for all addresses, or \"off\"",
-        );
-        return None;
-    };
-    Some(Http { listen: Some(address) })
 }
 
 fn log(log: &raw::Log, reader: &mut Reader<'_>) -> Option<Log> {

@@ -15,6 +15,7 @@ const SOUND: &str = "\
 [store]
 url = \"file:///var/lib/pq\"
 [http]
+[dlq]
 [log]
 [run]
 [[pipeline]]
@@ -47,6 +48,7 @@ fn variable(name: &str) -> Option<String> {
     match name {
         "UNSET" => None,
         "HOST" => Some("rabbit".to_owned()),
+        "OPS_TOKEN" => Some("0123456789abcdef".to_owned()),
         _ => Some("something".to_owned()),
     }
 }
@@ -150,10 +152,10 @@ fn a_later_stage_places_its_findings_at_the_key() {
     let finding =
         |pipeline, key: &str| loaded.finding(super::Severity::Error, pipeline, key, "is wrong", "mend it").to_string();
     let file = "/etc/pq/parqueduct.toml";
-    assert_eq!(finding(Some("flights"), "pipeline.schema"), format!("{file}:11: pipeline.schema: is wrong: mend it"));
+    assert_eq!(finding(Some("flights"), "pipeline.schema"), format!("{file}:12: pipeline.schema: is wrong: mend it"));
     assert_eq!(
         finding(Some("flights"), "pipeline.event_id"),
-        format!("{file}:7: pipeline.event_id: is wrong: mend it")
+        format!("{file}:8: pipeline.event_id: is wrong: mend it")
     );
     assert_eq!(finding(None, "store.url"), format!("{file}:3: store.url: is wrong: mend it"));
 }

@@ -1,7 +1,7 @@
 //! Each rule by the line it gives.
 
 use super::{lines, loaded, sound, with};
-use crate::config::checked::{Declare, Flush, PartitionKey, QueueType, S3Encryption, StorePlace};
+use crate::config::checked::{Declare, Flush, PartitionKey, QueueType, Role, S3Encryption, StorePlace};
 
 /// `lines` below `[section]` give exactly one finding, at `key`, that says `problem` and `mend`.
 #[track_caller]
@@ -39,7 +39,7 @@ fn values_of_the_wrong_kind_are_refused_with_the_right_one() {
     finds("log", "format = \"jsn\"", "log.format", "\"jsn\" is not known", "did you mean \"json\"?");
     finds("log", "format = \"xml\"", "log.format", "\"xml\" is not known", "write \"text\" or \"json\"");
     let single = with("log", "").replace("[[pipeline]]", "[pipeline]");
-    assert_eq!(lines(&single), ["8: pipeline: is a table: write [[pipeline]]"]);
+    assert_eq!(lines(&single), ["9: pipeline: is a table: write [[pipeline]]"]);
 }
 
 #[test]
@@ -280,9 +280,54 @@ fn http_listens_on_any_address_and_port() {
     finds("http", "listen = \"localhost:9410\"", "http.listen", "not an address and a port", "127.0.0.1:9410");
     assert!(sound(&with("http", "listen = \"off\"")).config.http.listen.is_none());
     for address in ["[::1]:0", "0.0.0.0:9410", "[::]:9410"] {
-        let listen = sound(&with("http", &format!("listen = \"{address}\""))).config.http.listen;
+        let listen = sound(&with("http", &format!("listen = \"{address}\"\napi = \"off\""))).config.http.listen;
         assert_eq!(listen.map(|listen| listen.to_string()).as_deref(), Some(address));
     }
+}
+
+const TOKEN: &str = "token = [{ name = \"ops\", role = \"operator\", token = \"0123456789abcdef\" }]";
+
+#[test]
+fn the_api_is_not_opened_to_other_machines_without_tokens() {
+    for address in ["0.0.0.0:9410", "[::]:9410", "192.0.2.1:9410", "[::ffff:192.0.2.1]:9410"] {
+        let listen = format!("listen = \"{address}\"");
+        finds("http", &listen, "http.listen", "can be reached from other machines", "[[http.token]]");
+        finds("http", &format!("{listen}\ntoken = []"), "http.listen", "can be reached", "api = \"off\"");
+        let api = sound(&with("http", &format!("{listen}\n{TOKEN}"))).config.http.api.expect("it is served");
+        assert_eq!((api.tokens[0].name.as_str(), api.tokens[0].role), ("ops", Role::Operator));
+        assert!(sound(&with("http", &format!("{listen}\napi = \"off\""))).config.http.api.is_none());
+    }
+    for address in ["127.0.0.1:0", "127.9.9.9:1", "[::1]:0", "[::ffff:127.0.0.1]:0"] {
+        let api = sound(&with("http", &format!("listen = \"{address}\""))).config.http.api.expect("it is served");
+        assert!(api.tokens.is_empty());
+    }
+}
+
+#[test]
+fn tokens_are_long_and_each_its_owners_own() {
+    let token = |name: &str, token: &str| format!("{{ name = \"{name}\", role = \"admin\", token = \"{token}\" }}");
+    let refuses = |tokens: &[String], key: &str, problem: &str, mend: &str| {
+        finds("http", &format!("token = [{}]", tokens.join(", ")), key, problem, mend);
+    };
+    let sixteen = "0123456789abcdef";
+    refuses(&[token("a b", sixteen)], "http.token.name", "holds more than letters", "dashboard");
+    refuses(&[token("a", "0123456789abcde")], "http.token.token", "shorter than 16", "openssl rand");
+    refuses(&[token("a", "0123456789 abcdef")], "http.token.token", "visible ASCII", "openssl rand");
+    let twice = [token("a", sixteen), token("a", "fedcba9876543210")];
+    refuses(&twice, "http.token.name", "the name of another token", "audit");
+    refuses(&[token("a", sixteen), token("b", sixteen)], "http.token.token", "of another, too", "its own");
+    let found = lines(&with("http", &format!("token = [{}]", token("a", "hidden"))));
+    assert!(!found[0].contains("hidden"), "{found:?}");
+}
+
+#[test]
+fn what_viewers_do_not_see_is_a_pointer_a_header_or_a_property() {
+    let mask = "mask = [\"/cards/*/pan\", \"headers:authorization\", \"properties:user_id\"]";
+    let masked = sound(&with("dlq", mask)).config.dlq.mask;
+    assert_eq!(masked.pointers[0].segments(), ["cards", "*", "pan"]);
+    assert_eq!((masked.headers, masked.properties), (vec!["authorization".to_owned()], vec!["user_id".to_owned()]));
+    finds("dlq", "mask = [\"pan\"]", "dlq.mask[0]", "is no JSON pointer", "/customer/email");
+    finds("dlq", "mask = [\"properties:priority\"]", "dlq.mask[0]", "names no property", "user_id");
 }
 
 #[test]
@@ -306,7 +351,7 @@ fn the_process_has_a_name_and_times_that_fit() {
     let found = super::load(std::path::Path::new("f"), super::SOUND, &nameless).expect_err("no name");
     assert_eq!(
         found.to_string(),
-        "f:6: run.instance: is not set, and the host has no name to take: add instance = \"archiver_1\""
+        "f:7: run.instance: is not set, and the host has no name to take: add instance = \"archiver_1\""
     );
 }
 
@@ -319,11 +364,11 @@ fn pipelines_are_named_once_and_keep_to_their_queues() {
     assert_eq!(second("b", "b"), [""; 0]);
     assert_eq!(
         second("flights", "b"),
-        ["13: pipeline.name: \"flights\" is also the pipeline of line 7: give each pipeline its own name"]
+        ["14: pipeline.name: \"flights\" is also the pipeline of line 8: give each pipeline its own name"]
     );
     let rival = second("b", "flights");
     assert!(
-        rival.len() == 1 && rival[0].starts_with("14: warning: pipeline.queue: \"flights\" is also consumed"),
+        rival.len() == 1 && rival[0].starts_with("15: warning: pipeline.queue: \"flights\" is also consumed"),
         "{rival:?}"
     );
     assert_eq!(lines("[store]\nurl = \"file:///a\"\n"), ["1: pipeline: is missing: add a section [[pipeline]]"]);
