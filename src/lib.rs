@@ -5,6 +5,7 @@
 pub mod column; // how a column is named and marked
 pub mod event; // a message as it came
 pub mod headers; // its headers as typed JSON
+pub mod mask; // which fields are not for everybody
 pub mod metrics; // what is counted, in one table
 pub mod receipt; // the duty to settle it, and the ledger
 pub mod rejection; // why an event is not archived

@@ -7,3 +7,4 @@ pub mod log; // what was decided about groups and jobs; the audit
 pub mod record; // one dead letter, whole; its file
 pub mod records; // finding them in the store
 pub mod sentence; // what is wrong, for people
+pub mod veil; // what viewers do not see

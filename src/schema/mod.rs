@@ -6,9 +6,11 @@ mod issues; // validation errors -> issues
 mod json; // the tape as the validator sees it
 mod location; // schema files as URIs, and back
 mod paths; // places in an event, normalised
+mod sensitive; // which fields are not for everybody
 #[cfg(test)]
 mod tests;
 mod validate; // the verdict
 
 pub use catalog::{Place, Schema, SchemaError};
+pub use sensitive::SENSITIVE;
 pub use validate::Validator;

@@ -1,0 +1,124 @@
+//! What viewers do not see of a dead letter: fields of its body, headers and properties that are not for everybody.
+
+use std::borrow::Cow;
+
+use crate::config::Masked;
+use crate::mask::{MASKED, Mask};
+use crate::value::{Pointer, push_segment};
+
+/// Hides what is not for viewers.
+#[derive(Clone, Debug)]
+pub struct Veil {
+    /// `None`: it is not known what bodies hold, so nothing of them is shown.
+    body: Option<Mask>,
+    headers: Vec<String>,
+    properties: Vec<String>,
+    /// Where events have their id, when it is not a property.
+    event_id: Option<Pointer>,
+}
+
+impl Veil {
+    /// Of letters whose pipeline has a schema that marks `sensitive`, and its events' id at `event_id`.
+    pub fn new(masked: &Masked, sensitive: Mask, event_id: Option<&Pointer>) -> Self {
+        let configured = Mask::of_pointers(masked.pointers.iter().map(Pointer::segments));
+        Self { body: Some(configured.and(sensitive)), event_id: event_id.cloned(), ..Self::of_unknown(masked) }
+    }
+
+    /// Of letters whose pipeline is not in the configuration: nobody knows what their schema marks.
+    pub fn of_unknown(masked: &Masked) -> Self {
+        let (headers, properties) = (masked.headers.clone(), masked.properties.clone());
+        Self { body: None, headers, properties, event_id: None }
+    }
+
+    /// What is hidden of bodies; `None`: all.
+    pub fn body(&self) -> Option<&Mask> {
+        self.body.as_ref()
+    }
+
+    /// AMQP tells names apart by case; what hides one hides all that look alike.
+    pub fn hides_header(&self, name: &str) -> bool {
+        self.headers.iter().any(|hidden| hidden.eq_ignore_ascii_case(name))
+    }
+
+    pub fn hides_property(&self, name: &str) -> bool {
+        self.properties.iter().any(|hidden| hidden == name)
+    }
+
+    /// The value of the property `name`, or what stands for it.
+    pub fn property<'a>(&self, name: &str, value: Option<&'a str>) -> Option<&'a str> {
+        value.map(|value| if self.hides_property(name) { MASKED } else { value })
+    }
+
+    /// The event's id, or what stands for it.
+    pub fn event_id<'a>(&self, id: Option<&'a str>) -> Option<&'a str> {
+        let hidden = match (&self.event_id, &self.body) {
+            (Some(pointer), Some(mask)) => mask.touches(pointer.segments()),
+            (_, None) => true,
+            (None, Some(_)) => self.hides_property("message_id"),
+        };
+        id.map(|id| if hidden { MASKED } else { id })
+    }
+
+    /// The path of an issue, which holds names of the event: cut where the hidden begins.
+    pub fn path<'a>(&self, path: &'a str) -> Cow<'a, str> {
+        let Ok(pointer) = Pointer::parse(path) else { return Cow::Borrowed(path) };
+        let Some(mask) = &self.body else { return Cow::Borrowed(path) };
+        match mask.covers(pointer.segments()) {
+            Some(depth) if depth < pointer.segments().len() => {
+                let mut cut = String::new();
+                pointer.segments()[..depth].iter().for_each(|segment| push_segment(&mut cut, segment));
+                Cow::Owned(cut)
+            }
+            _ => Cow::Borrowed(path),
+        }
+    }
+
+    /// A sentence about the path of an issue, with the path as [`Veil::path`] cuts it.
+    pub fn title(&self, title: &str, path: &str) -> String {
+        match self.path(path) {
+            Cow::Owned(cut) => title.replace(path, &cut),
+            Cow::Borrowed(_) => title.to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn masked() -> Masked {
+        Masked {
+            pointers: vec![Pointer::parse("/by_id/*").unwrap(), Pointer::parse("/pan").unwrap()],
+            headers: vec!["Authorization".to_owned()],
+            properties: vec!["user_id".to_owned()],
+        }
+    }
+
+    #[test]
+    fn names_within_what_is_hidden_are_cut_from_paths() {
+        let veil = Veil::new(&masked(), Mask::default(), None);
+        assert_eq!(veil.path("/by_id/4111~1/amount"), "/by_id/4111~1");
+        assert_eq!(veil.path("/pan/number"), "/pan");
+        assert_eq!(veil.path("/other/pan"), "/other/pan");
+        assert_eq!(veil.path(""), "");
+        assert_eq!(veil.title("field `/pan/number` is missing", "/pan/number"), "field `/pan` is missing");
+    }
+
+    #[test]
+    fn headers_properties_and_ids_are_hidden_by_name_and_place() {
+        let veil = Veil::new(&masked(), Mask::default(), Some(&Pointer::parse("/pan").unwrap()));
+        assert!(veil.hides_header("authorization") && !veil.hides_header("x-other"));
+        assert_eq!(veil.property("user_id", Some("eve")), Some(MASKED));
+        assert_eq!(veil.property("user_id", None), None);
+        assert_eq!(veil.property("app_id", Some("tower")), Some("tower"));
+        assert_eq!(veil.event_id(Some("4111")), Some(MASKED));
+        assert_eq!(Veil::new(&masked(), Mask::default(), None).event_id(Some("1")), Some("1"));
+    }
+
+    #[test]
+    fn nothing_is_shown_of_bodies_that_nobody_knows() {
+        let veil = Veil::of_unknown(&masked());
+        assert!(veil.body().is_none() && veil.hides_header("authorization"));
+        assert_eq!(veil.event_id(Some("4111")), Some(MASKED));
+    }
+}
