@@ -4,6 +4,7 @@
 // The rim may do what all else is lent.
 #![allow(clippy::disallowed_methods)]
 
+mod api; // what the API is lent
 mod check; // what `parqueduct check` finds beyond the file
 mod files; // files of lines, plain or compressed, and their hash
 mod foresee; // what the broker would do to our messages by itself

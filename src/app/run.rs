@@ -46,9 +46,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             now: machine::now,
             unacked_age_max: config.run.unacked_age_max,
         };
+        let api = config.http.api.as_ref().map(|api| app::api::parts(&config, api, &plans, &store, &metrics));
+        let limits = app::api::limits(&config.http);
         let halted = stop.halt.clone();
         http.spawn(async move {
-            let served = http::serve(listener, shown, async move { halted.cancelled().await }).await;
+            let served = http::serve(listener, shown, api, limits, async move { halted.cancelled().await }).await;
             if let Err(error) = served {
                 error!(%error, "metrics and health are no longer served");
             }

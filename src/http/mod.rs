@@ -1,7 +1,11 @@
-//! Metrics and health over HTTP: thin, no logic, reads only.
+//! Metrics, health and the API over HTTP: thin, no logic.
+
+pub mod api; // the dead letters
+mod listen; // connections, in a bounded number
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -12,13 +16,21 @@ use chrono::{DateTime, Utc};
 use tokio::net::TcpListener;
 
 use crate::metrics::Metrics;
+use listen::Bounded;
 
 /// What the routes show.
 pub struct Shown {
     pub metrics: Arc<Metrics>,
     pub now: fn() -> DateTime<Utc>,
     /// `/readyz` fails when a pipeline's oldest unacked delivery is older.
-    pub unacked_age_max: std::time::Duration,
+    pub unacked_age_max: Duration,
+}
+
+/// How connections are served.
+pub struct Limits {
+    pub connections_max: usize,
+    /// A connection on which nothing moves for so long is ended; more than any answer takes.
+    pub silence_max: Duration,
 }
 
 /// Serves on `listener` until `stopped` resolves.
@@ -28,6 +40,8 @@ pub struct Shown {
 pub async fn serve(
     listener: TcpListener,
     shown: Shown,
+    api: Option<api::Parts>,
+    limits: Limits,
     stopped: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     let routes = Router::new()
@@ -35,6 +49,11 @@ pub async fn serve(
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readiness))
         .with_state(Arc::new(shown));
+    let routes = match api {
+        Some(parts) => routes.merge(api::routes(parts)),
+        None => routes,
+    };
+    let listener = Bounded::new(listener, limits.connections_max, limits.silence_max);
     axum::serve(listener, routes).with_graceful_shutdown(stopped).await
 }
 
@@ -84,7 +103,7 @@ mod tests {
 
     fn shown() -> Shown {
         let now = || DateTime::from_timestamp(1_000, 0).expect("in range");
-        Shown { metrics: Arc::new(Metrics::new("0")), now, unacked_age_max: std::time::Duration::from_secs(60) }
+        Shown { metrics: Arc::new(Metrics::new("0")), now, unacked_age_max: Duration::from_secs(60) }
     }
 
     #[test]

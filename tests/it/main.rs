@@ -2,6 +2,7 @@
 // Tests read the environment that `make test` hands over, wait, and unwrap: a failure is the point.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
+mod api;
 mod broker;
 mod chaos;
 mod conservation;

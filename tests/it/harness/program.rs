@@ -70,6 +70,11 @@ impl Program {
         self.child.id()
     }
 
+    /// Where it serves HTTP.
+    pub fn address(&self) -> SocketAddr {
+        self.http
+    }
+
     /// Everything logged so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).expect("the log can be read")

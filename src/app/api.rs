@@ -1,0 +1,52 @@
+//! What the API is lent.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::app::machine;
+use crate::config::{self, Config};
+use crate::dlq::log::Log;
+use crate::dlq::records::Records;
+use crate::dlq::veil::Veil;
+use crate::http;
+use crate::ingest::Plan;
+use crate::metrics::{Metrics, PipelineMetrics};
+use crate::store::Store;
+
+/// Files of dead letters that the API reads at the same time.
+const READS_MAX: usize = 4;
+
+/// What an answer may take beyond its time limit until its connection counts as silent.
+const SILENCE_MARGIN: Duration = Duration::from_secs(30);
+
+/// The parts of a running process.
+pub(super) fn parts(
+    config: &Config,
+    api: &config::Api,
+    plans: &[(Arc<PipelineMetrics>, Plan)],
+    store: &Store,
+    metrics: &Arc<Metrics>,
+) -> http::api::Parts {
+    let masked = &config.dlq.mask;
+    let pipeline = |plan: &Plan| http::api::Pipeline {
+        config: plan.config.clone(),
+        schema: plan.schema.label(),
+        veil: Veil::new(masked, plan.schema.sensitive(), plan.config.event_id.as_ref()),
+    };
+    http::api::Parts {
+        config: api.clone(),
+        pipelines: plans.iter().map(|(_, plan)| pipeline(plan)).collect(),
+        records: Records::new(store.clone(), READS_MAX),
+        log: Log::new(store.clone()),
+        veil_of_unknown: Veil::of_unknown(masked),
+        metrics: Arc::clone(metrics),
+        now: machine::now,
+        ulid: machine::surroundings().ulid,
+        version: crate::VERSION,
+    }
+}
+
+pub(super) fn limits(http: &config::Http) -> http::Limits {
+    let answer_max = http.api.as_ref().map_or(Duration::ZERO, |api| api.request_timeout);
+    http::Limits { connections_max: http.connections_max, silence_max: answer_max + SILENCE_MARGIN }
+}

@@ -1,0 +1,144 @@
+//! The API, `/api/v1`: the dead letters over HTTP. Thin: it says who may ask and in what form the answer is given, and
+//! calls what the command line calls. What it needs is lent by `app`.
+
+mod accept; // in which form
+mod access; // who asks, and how often
+mod audit;
+mod body; // what is asked, and answered
+mod cursor; // where a page ends
+mod groups;
+mod guard; // what every request passes
+mod journal; // what callers do, noted
+mod letters;
+mod operations; // what there is
+mod pipelines;
+mod problem; // what went wrong
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::header;
+use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use ulid::Ulid;
+
+use crate::config::{self, Role};
+use crate::dlq::log::Log;
+use crate::dlq::records::Records;
+use crate::dlq::veil::Veil;
+use crate::metrics::Metrics;
+use access::Access;
+use journal::Journal;
+use operations::{Operations, RulesByRoute};
+
+/// Where the document is, which is for everybody.
+const DOCUMENT_PATH: &str = "/api/v1/openapi.json";
+
+/// What the API is lent.
+pub struct Parts {
+    pub config: config::Api,
+    pub pipelines: Vec<Pipeline>,
+    pub records: Records,
+    pub log: Log,
+    /// What viewers do not see of letters whose pipeline is not configured any more.
+    pub veil_of_unknown: Veil,
+    pub metrics: Arc<Metrics>,
+    pub now: fn() -> DateTime<Utc>,
+    /// A new identifier, later than every one before it in this process.
+    pub ulid: Arc<dyn Fn() -> Ulid + Send + Sync>,
+    /// Of this program.
+    pub version: &'static str,
+}
+
+/// A pipeline as the API shows it.
+pub struct Pipeline {
+    pub config: config::Pipeline,
+    /// `name@version`.
+    pub schema: String,
+    pub veil: Veil,
+}
+
+impl Parts {
+    fn veil(&self, pipeline: &str) -> &Veil {
+        let known = self.pipelines.iter().find(|known| known.config.name == pipeline);
+        known.map_or(&self.veil_of_unknown, |known| &known.veil)
+    }
+}
+
+/// What all requests share.
+struct Api {
+    parts: Parts,
+    config: config::Api,
+    access: Access,
+    journal: Journal,
+    rules: RulesByRoute,
+    document: Bytes,
+}
+
+/// The routes, all of them below `/api`.
+pub(super) fn routes(parts: Parts) -> Router {
+    let (router, rules, document) = operations().finish(parts.version);
+    let document = serde_json::to_value(&document).expect("a document is JSON");
+    let document = with_limits(document, &parts.config).to_string().into();
+    let config = parts.config.clone();
+    let access = Access::new(&config, Instant::now());
+    let journal = Journal::new(parts.log.clone(), parts.now);
+    let api = Arc::new(Api { parts, config, access, journal, rules, document });
+    let routes = router
+        .route_layer(from_fn_with_state(Arc::clone(&api), guard::admit))
+        .fallback(|| async { axum::http::StatusCode::NOT_FOUND })
+        .layer(from_fn_with_state(Arc::clone(&api), guard::frame))
+        .with_state(api);
+    Router::new().nest(operations::ROOT, routes)
+}
+
+/// Every operation of the API.
+fn operations() -> Operations {
+    use Role::{Operator, Viewer};
+    Operations::new()
+        .with::<__path_document, _>(None, document)
+        .with::<groups::__path_list, _>(Some(Viewer), groups::list)
+        .with::<groups::__path_one, _>(Some(Viewer), groups::one)
+        .with::<letters::__path_list, _>(Some(Viewer), letters::list)
+        .with::<letters::__path_one, _>(Some(Viewer), letters::one)
+        .with::<letters::__path_body, _>(Some(Viewer), letters::body)
+        .with::<audit::__path_list, _>(Some(Operator), audit::list)
+        .with::<audit::__path_verify, _>(Some(Operator), audit::verify)
+        .with::<pipelines::__path_list, _>(Some(Viewer), pipelines::list)
+        .with::<pipelines::__path_one, _>(Some(Viewer), pipelines::one)
+}
+
+/// The document, in which the limits that the configuration sets are told.
+fn with_limits(mut document: Value, config: &config::Api) -> Value {
+    // By `get_mut`: an index would add what is not there.
+    for path in
+        document.get_mut("paths").and_then(Value::as_object_mut).into_iter().flat_map(|paths| paths.values_mut())
+    {
+        for operation in path.as_object_mut().into_iter().flat_map(|methods| methods.values_mut()) {
+            for parameter in operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten() {
+                if parameter["name"] == "limit" {
+                    parameter["schema"]["maximum"] = json!(config.page_max);
+                }
+            }
+        }
+    }
+    document
+}
+
+/// This document
+///
+/// What the API can do, as OpenAPI 3.1.
+#[utoipa::path(
+    get, path = "/api/v1/openapi.json", tag = "document", operation_id = "document",
+    responses((status = 200, description = "OpenAPI 3.1.", content_type = "application/json", body = HashMap<String, Value>)),
+)]
+async fn document(State(api): State<Arc<Api>>) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], api.document.clone()).into_response()
+}
