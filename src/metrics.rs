@@ -11,7 +11,7 @@ use prometheus::{
 };
 
 use crate::receipt::{Ledger, RequeueCause};
-use crate::rejection::Code;
+use crate::rejection::{Class, Code};
 
 /// What kind of metric it is, with the buckets of a histogram.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -85,6 +85,13 @@ const BROKER_CONNECTED: Definition =
     gauge("parqueduct_broker_connected", &["pipeline"], "Shards that have a live consumer");
 const BROKER_RECONNECTS: Definition =
     counter("parqueduct_broker_reconnects_total", &["pipeline"], "Consumers that ended and were built anew");
+const BREAKER_OPEN: Definition = gauge(
+    "parqueduct_breaker_open",
+    &["pipeline", "class"],
+    "1 while most events fail, by whose trouble it is; what is done then is configured",
+);
+const BREAKER_TRIPS: Definition =
+    counter("parqueduct_breaker_trips_total", &["pipeline", "class"], "Times that most events began to fail");
 const FLUSH_SECONDS: Definition =
     histogram("parqueduct_flush_seconds", SECONDS, "Time from sealing a flush to its outcome being durable");
 const FLUSH_BYTES: Definition = histogram("parqueduct_flush_bytes", BYTES, "Bytes of the objects of a flush");
@@ -120,6 +127,8 @@ pub const TABLE: &[Definition] = &[
     OPEN_PARTITIONS,
     BROKER_CONNECTED,
     BROKER_RECONNECTS,
+    BREAKER_OPEN,
+    BREAKER_TRIPS,
     FLUSH_SECONDS,
     FLUSH_BYTES,
     FLUSH_ROWS,
@@ -146,6 +155,8 @@ pub struct Metrics {
     open_partitions: GaugeVec,
     broker_connected: GaugeVec,
     broker_reconnects: IntCounterVec,
+    breaker_open: GaugeVec,
+    breaker_trips: IntCounterVec,
     flush_seconds: HistogramVec,
     flush_bytes: HistogramVec,
     flush_rows: HistogramVec,
@@ -178,6 +189,8 @@ impl Metrics {
             open_partitions: gauges(&registry, OPEN_PARTITIONS),
             broker_connected: gauges(&registry, BROKER_CONNECTED),
             broker_reconnects: counters(&registry, BROKER_RECONNECTS),
+            breaker_open: gauges(&registry, BREAKER_OPEN),
+            breaker_trips: counters(&registry, BREAKER_TRIPS),
             flush_seconds: histograms(&registry, FLUSH_SECONDS),
             flush_bytes: histograms(&registry, FLUSH_BYTES),
             flush_rows: histograms(&registry, FLUSH_ROWS),
@@ -201,6 +214,8 @@ impl Metrics {
             id_reused: self.id_reused.with_label_values(labels),
             settlements_lost: self.settlements_lost.with_label_values(labels),
             broker_reconnects: self.broker_reconnects.with_label_values(labels),
+            breaker_open: Class::ALL.map(|class| self.breaker_open.with_label_values(&[name, class.as_str()])),
+            breaker_trips: Class::ALL.map(|class| self.breaker_trips.with_label_values(&[name, class.as_str()])),
             flush_seconds: self.flush_seconds.with_label_values(labels),
             flush_bytes: self.flush_bytes.with_label_values(labels),
             flush_rows: self.flush_rows.with_label_values(labels),
@@ -278,6 +293,9 @@ pub struct PipelineMetrics {
     pub id_reused: IntCounter,
     pub settlements_lost: IntCounter,
     pub broker_reconnects: IntCounter,
+    /// By [`Class`].
+    pub breaker_open: [Gauge; Class::ALL.len()],
+    pub breaker_trips: [IntCounter; Class::ALL.len()],
     pub flush_seconds: Histogram,
     pub flush_bytes: Histogram,
     pub flush_rows: Histogram,

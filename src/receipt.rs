@@ -18,19 +18,27 @@ pub enum RequeueCause {
     Shutdown,
     /// The object store could not take them.
     StoreUnavailable,
+    /// Most events failed, so nothing is consumed for a while.
+    BreakerOpen,
     /// The code let go of them: a defect, though nothing is lost.
     Dropped,
 }
 
 impl RequeueCause {
-    pub const ALL: [RequeueCause; 4] =
-        [RequeueCause::ConnectionLost, RequeueCause::Shutdown, RequeueCause::StoreUnavailable, RequeueCause::Dropped];
+    pub const ALL: [RequeueCause; 5] = [
+        RequeueCause::ConnectionLost,
+        RequeueCause::Shutdown,
+        RequeueCause::StoreUnavailable,
+        RequeueCause::BreakerOpen,
+        RequeueCause::Dropped,
+    ];
 
     pub const fn as_str(self) -> &'static str {
         match self {
             RequeueCause::ConnectionLost => "connection_lost",
             RequeueCause::Shutdown => "shutdown",
             RequeueCause::StoreUnavailable => "store_unavailable",
+            RequeueCause::BreakerOpen => "breaker_open",
             RequeueCause::Dropped => "dropped",
         }
     }

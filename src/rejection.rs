@@ -134,6 +134,36 @@ impl Stage {
     }
 }
 
+/// Whose trouble it is when an event fails; a metric label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Class {
+    /// The event is not what the schema says.
+    Schema,
+    /// We cannot hold or process it.
+    Ours,
+}
+
+impl Class {
+    pub const ALL: [Class; 2] = [Class::Schema, Class::Ours];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Class::Schema => "schema",
+            Class::Ours => "ours",
+        }
+    }
+}
+
+impl Code {
+    /// Whose trouble it is.
+    pub const fn class(self) -> Class {
+        match self.stage() {
+            Stage::Encode | Stage::Internal => Class::Ours,
+            _ => Class::Schema,
+        }
+    }
+}
+
 /// One thing that is wrong with an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Issue {
@@ -198,6 +228,13 @@ impl Rejection {
     /// The same, with `issues_dropped` more issues found than are kept.
     pub fn with_dropped(self, issues_dropped: usize) -> Self {
         Self { issues_dropped, ..self }
+    }
+
+    /// The same, with the issue first that ranks highest; among equals the order stays.
+    pub fn ranked(mut self, rank: impl Fn(&Issue) -> i64) -> Self {
+        self.issues.sort_by_key(|issue| std::cmp::Reverse(rank(issue)));
+        self.primary = self.issues[0].code;
+        self
     }
 
     /// The code under which the event is counted: the first issue's.

@@ -256,6 +256,48 @@ pub enum LogFormat {
     Json,
 }
 
+/// Which group issues belong to, where it is not to be by their kind alone. Matches an issue when all that is given does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DlqRule {
+    /// A code, or what codes begin with up to a dot.
+    pub code: Option<String>,
+    /// The segments of a normalised path; `*` stands for any one.
+    pub path: Option<Vec<String>>,
+    pub action: RuleAction,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RuleAction {
+    /// One group with that title.
+    Merge(String),
+    /// A group for each value.
+    Split(SplitBy),
+    /// The rank among a letter's issues, -100 to 100.
+    Primary(i64),
+}
+
+/// What a group is split by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SplitBy {
+    AppId,
+    RoutingKey,
+    Exchange,
+    Schema,
+    Type,
+}
+
+impl SplitBy {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            SplitBy::AppId => "app_id",
+            SplitBy::RoutingKey => "routing_key",
+            SplitBy::Exchange => "exchange",
+            SplitBy::Schema => "schema",
+            SplitBy::Type => "type",
+        }
+    }
+}
+
 /// The process as a whole.
 #[derive(Clone, Debug)]
 pub struct Run {
@@ -302,6 +344,9 @@ pub struct Pipeline {
     pub prefetch: u16,
     pub shards: u16,
     pub flush: Flush,
+    pub breaker: Breaker,
+    /// Those of `[[dlq.rule]]` that are for this pipeline, in the order of the file.
+    pub dlq_rules: Vec<DlqRule>,
     pub keep_raw: bool,
     /// Larger bodies are dead letters.
     pub body_bytes_max: usize,
@@ -380,4 +425,27 @@ pub struct Flush {
     pub bytes: usize,
     /// Age of the oldest delivery held.
     pub age: Duration,
+}
+
+/// When most of what arrives fails.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Breaker {
+    /// More than this part of the events judged within `within` failed ..
+    pub ratio: f64,
+    /// .. and at least so many were judged.
+    pub events: u64,
+    pub within: Duration,
+    pub schema: OnTrip,
+    pub ours: OnTrip,
+    /// From a trip to the first probe; doubles with each that fails.
+    pub pause: Duration,
+}
+
+/// What a tripped breaker does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnTrip {
+    /// Dead letters go on being made, and the alarm is raised.
+    Divert,
+    /// Nothing is consumed until a probe goes well.
+    Pause,
 }

@@ -36,6 +36,12 @@ fn property(key: &Key) -> Value {
     match key.kind {
         // The default of a section is made of its keys'.
         Kind::Section(_) => {}
+        Kind::Ratio => {
+            if let Some(bounds) = key.bounds {
+                schema["minimum"] = json!(bounds.least.parse::<f64>().unwrap_or(0.0));
+                schema["maximum"] = json!(bounds.greatest.parse::<f64>().unwrap_or(1.0));
+            }
+        }
         Kind::Integer => {
             if let Some(bounds) = key.bounds {
                 schema["minimum"] = json!(key.kind.magnitude(bounds.least));
@@ -56,6 +62,7 @@ fn of_kind(kind: Kind) -> Value {
     match kind {
         Kind::Flag => json!({ "type": "boolean" }),
         Kind::Integer => json!({ "type": "integer" }),
+        Kind::Ratio => json!({ "type": "number" }),
         Kind::Duration => or_variable(json!({ "type": "string", "pattern": units::DURATION_PATTERN })),
         Kind::Size => or_variable(json!({ "type": "string", "pattern": units::SIZE_PATTERN })),
         Kind::Text | Kind::Path => json!({ "type": "string" }),

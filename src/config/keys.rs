@@ -53,6 +53,8 @@ pub(super) struct Bounds {
 pub(super) enum Kind {
     Flag,
     Integer,
+    /// From 0 to 1; its magnitude is in millionths.
+    Ratio,
     Duration,
     Size,
     Text,
@@ -87,6 +89,7 @@ impl Kind {
         match self {
             Kind::Flag => "true or false".to_owned(),
             Kind::Integer => "a whole number".to_owned(),
+            Kind::Ratio => "a number from 0 to 1, such as 0.5".to_owned(),
             Kind::Duration => "a duration with its unit, such as \"60s\" (ms, s, m, h, d)".to_owned(),
             Kind::Size => "a size with its unit, such as \"64MiB\" (B, KB, MB, GB, KiB, MiB, GiB)".to_owned(),
             Kind::Text => "text in quotes".to_owned(),
@@ -105,6 +108,7 @@ impl Kind {
         let magnitude = match self {
             Kind::Duration => units::duration(text).and_then(|duration| u64::try_from(duration.as_millis()).ok()),
             Kind::Size => units::size(text),
+            Kind::Ratio => text.parse().ok().map(millionths),
             _ => text.parse().ok(),
         };
         magnitude.expect("bounds are written in the key's own unit; a test reads each")
@@ -115,9 +119,15 @@ impl Kind {
         match self {
             Kind::Duration => units::show_duration(std::time::Duration::from_millis(magnitude)),
             Kind::Size => units::show_size(magnitude),
+            Kind::Ratio => (magnitude as f64 / 1e6).to_string(),
             _ => magnitude.to_string(),
         }
     }
+}
+
+/// A ratio in millionths, which bounds are held against.
+pub(super) fn millionths(ratio: f64) -> u64 {
+    (ratio * 1e6).round() as u64
 }
 
 /// Declares a section of the file: the struct that holds it as written, and the table of its keys.

@@ -3,14 +3,16 @@
 
 use std::time::Duration;
 
-use super::checked::{Dedupe, Format, LogFormat, QueueType, Role, Secret, TimeFormat};
+use super::checked::{Dedupe, Format, LogFormat, OnTrip, QueueType, Role, Secret, SplitBy, TimeFormat};
 use super::keys::{Kind, section};
-use super::read::{AnyText, Given, Raw, Size, words};
+use super::read::{AnyText, Given, Ratio, Raw, Size, words};
 use super::text::{FilePath, Text};
 
 words!(LogFormat: "text" => Text, "json" => Json);
 words!(QueueType: "classic" => Classic, "quorum" => Quorum);
 words!(Dedupe: "redelivered" => Redelivered, "window" => Window);
+words!(OnTrip: "divert" => Divert, "pause" => Pause);
+words!(SplitBy: "app_id" => AppId, "routing_key" => RoutingKey, "exchange" => Exchange, "schema" => Schema, "type" => Type);
 words!(Format: "json" => Json; later "avro", "protobuf", "msgpack");
 words!(
     TimeFormat: "rfc3339" => Rfc3339,
@@ -212,6 +214,11 @@ section! {
         /// ("/cards/*/pan"), and "headers:NAME" and "properties:NAME". Fields that the schema marks with
         /// "x-parqueduct-sensitive": true are masked in any case. They read "[masked]", and cannot be searched for.
         mask: Vec<Given<Text>> = unset(["/customer/email", "headers:authorization"]);
+        /// Which group an issue belongs to, where it is not to be by its kind alone; also written as sections [[dlq.rule]].
+        /// Each rule says which issues it is for (all of pipeline, code and path that are written must match) and one
+        /// thing to do: merge, split or primary. The first rule that matches and merges or splits decides the group, the
+        /// first with primary the rank. Rules are applied to a letter when it is made, and never to old ones.
+        rule: Vec<Given<DlqRule>> = unset([{ code = "validate.type", split = "app_id" }]);
     }
 
     /// `[log]`
@@ -223,6 +230,24 @@ section! {
         /// The default silences lapin, the AMQP client, which calls every end of a channel an error and shows bodies;
         /// what matters of that is logged by this program.
         level: Text = default("info,lapin=off");
+    }
+
+    /// `rule` of `[dlq]`
+    DlqRule {
+        /// Only issues of this pipeline.
+        pipeline: Text = unset("flights");
+        /// Only issues with this code (validate.type), or with a code below it (validate).
+        code: Text = unset("validate.type");
+        /// Only issues at this normalised path, in which * stands for any one segment.
+        path: Text = unset("/legs/*/gate");
+        /// All of them are one group, with this title.
+        merge: Text = unset("gates");
+        /// A group for each value of this property of the message, or of the schema's name and version. Choose one with
+        /// few values: beyond 256 that one shard sees, further ones share a group. Values become part of titles.
+        split: SplitBy = unset("app_id");
+        /// Among the issues of a letter the one with the highest rank is the primary one, by which the letter is counted;
+        /// those without a rule have 0. From -100 to 100.
+        primary: i64 = unset(10);
     }
 
     /// `[run]`
@@ -306,6 +331,8 @@ section! {
         /// When a shard closes its batches and writes them: at whichever of these is reached first. A flush writes one
         /// file per partition that is open, so small limits mean small files.
         flush: Flush = default({});
+        /// What to do when most of what arrives fails.
+        breaker: Breaker = default({});
         /// Keep the bytes as received, too, in a column _raw.
         keep_raw: bool = default(false);
         /// Larger bodies are dead letters.
@@ -338,6 +365,23 @@ section! {
         /// warned about.
         age: Duration = default("60s"), within "100ms" to "25m"
             because "the broker takes back what is held for 30 minutes";
+    }
+
+    /// `breaker` of a pipeline.
+    Breaker {
+        /// The breaker trips when more than this part of what was judged within the time below failed.
+        ratio: Ratio = default(0.5), within 0.01 to 1;
+        /// Fewer events than this within that time trip nothing.
+        events: u64 = default(200), within 1 to 1000000;
+        /// How far back is counted.
+        within: Duration = default("1m"), within "1s" to "1h";
+        /// When events do not fit the schema: "divert" goes on making dead letters of them, and raises the alarm; "pause"
+        /// gives back what is held, once, and consumes no more until a probe of a few events goes well.
+        schema: OnTrip = default("divert");
+        /// The same when it is our doing: codes internal.* and encode.*.
+        ours: OnTrip = default("pause");
+        /// Time from a trip to the first probe. It doubles with each probe that fails, up to 32 times.
+        pause: Duration = default("30s"), within "100ms" to "1h";
     }
 
     /// A secret that stands in a file of its own.

@@ -253,6 +253,51 @@ impl Raw for u64 {
     }
 }
 
+/// A whole number that may be negative.
+impl Raw for i64 {
+    const KIND: Kind = Kind::Integer;
+
+    fn read(value: &Spanned<DeValue<'_>>, place: &Place, reader: &mut Reader<'_>) -> Option<Self> {
+        let Some(integer) = value.get_ref().as_integer() else {
+            reader.wrong_kind(value, place, Self::KIND);
+            return None;
+        };
+        let number = i64::from_str_radix(integer.as_str(), integer.radix()).ok();
+        if number.is_none() {
+            reader.notes.error(place, format!("{integer} is out of range"), "write a smaller number");
+        }
+        number
+    }
+}
+
+/// A number from 0 to 1, if its key's bounds say so.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Ratio(pub f64);
+
+impl Raw for Ratio {
+    const KIND: Kind = Kind::Ratio;
+
+    fn read(value: &Spanned<DeValue<'_>>, place: &Place, reader: &mut Reader<'_>) -> Option<Self> {
+        let written = match value.get_ref() {
+            DeValue::Float(float) => float.as_str().parse().ok(),
+            DeValue::Integer(integer) => integer.as_str().parse().ok(),
+            _ => {
+                reader.wrong_kind(value, place, Self::KIND);
+                return None;
+            }
+        };
+        let usable = written.filter(|ratio: &f64| (0.0..=1.0).contains(ratio));
+        if usable.is_none() {
+            reader.notes.error(place, "is no ratio", format!("write {}", Self::KIND.noun()));
+        }
+        usable.map(Ratio)
+    }
+
+    fn magnitude(&self) -> Option<u64> {
+        Some(super::keys::millionths(self.0))
+    }
+}
+
 impl Raw for Duration {
     const KIND: Kind = Kind::Duration;
 

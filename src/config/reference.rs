@@ -74,6 +74,7 @@ fn particulars(key: &Key) -> String {
     let mut sentence = match key.kind {
         Kind::Flag => "true or false".to_owned(),
         Kind::Integer => "Whole number".to_owned(),
+        Kind::Ratio => "Ratio".to_owned(),
         Kind::Duration => "Duration".to_owned(),
         Kind::Size => "Size".to_owned(),
         Kind::Text => "Text".to_owned(),

@@ -37,6 +37,23 @@ impl GroupId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The id of the group that a rule of the configuration calls `title`.
+    pub fn merged(pipeline: &str, title: &str) -> Self {
+        Self::of(&[pipeline, "merged", title])
+    }
+
+    fn of(parts: &[&str]) -> Self {
+        let mut hash = Sha256::new();
+        for part in parts {
+            // The length goes first, so that no two lists of parts read alike.
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part.as_bytes());
+        }
+        let digest = hash.finalize();
+        let first = digest.first_chunk::<8>().expect("a SHA-256 digest is 32 bytes");
+        Self(format!("{VERSION}-{:016x}", u64::from_be_bytes(*first)))
+    }
 }
 
 impl std::borrow::Borrow<str> for GroupId {
@@ -131,16 +148,23 @@ impl<'a> Signature<'a> {
 
     /// The group's id within `pipeline`.
     pub fn group(&self, pipeline: &str) -> GroupId {
+        GroupId::of(&self.parts(pipeline))
+    }
+
+    /// The id of the part of that group whose letters have `value` for the property `by`; `None`: that have none.
+    pub fn split(&self, pipeline: &str, by: &str, value: Option<&str>) -> GroupId {
+        let mut parts = self.parts(pipeline).to_vec();
+        parts.push(by);
+        parts.extend(value);
+        GroupId::of(&parts)
+    }
+
+    fn parts<'p>(&self, pipeline: &'p str) -> [&'p str; 6]
+    where
+        'a: 'p,
+    {
         let place = self.place.map_or("", Place::as_str);
-        let mut hash = Sha256::new();
-        for part in [pipeline, self.code, self.path, self.expected, self.actual, place] {
-            // The length goes first, so that no two lists of parts read alike.
-            hash.update((part.len() as u64).to_le_bytes());
-            hash.update(part.as_bytes());
-        }
-        let digest = hash.finalize();
-        let first = digest.first_chunk::<8>().expect("a SHA-256 digest is 32 bytes");
-        GroupId(format!("{VERSION}-{:016x}", u64::from_be_bytes(*first)))
+        [pipeline, self.code, self.path, self.expected, self.actual, place]
     }
 }
 

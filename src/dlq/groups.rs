@@ -15,18 +15,31 @@ pub const SAMPLES_MAX: usize = 3;
 /// Producers counted apart in a group; the rest are counted together.
 pub const PRODUCERS_MAX: usize = 16;
 
-/// Where a group is in its life.
+/// Where a group is in its life; [`super::life::standing`] tells which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum State {
     /// Nobody has dealt with it.
     Open,
+    /// Somebody knows of it.
+    Acknowledged,
+    /// It is over.
+    Resolved,
+    /// It was over, and came back.
+    Regressed,
+    /// Nobody wants to hear of it.
+    Ignored,
 }
 
 impl State {
+    pub const ALL: [State; 5] = [State::Open, State::Acknowledged, State::Resolved, State::Regressed, State::Ignored];
+
     pub const fn as_str(self) -> &'static str {
         match self {
             State::Open => "open",
+            State::Acknowledged => "acknowledged",
+            State::Resolved => "resolved",
+            State::Regressed => "regressed",
+            State::Ignored => "ignored",
         }
     }
 }
@@ -110,14 +123,14 @@ impl Groups {
 
 impl Group {
     fn new(id: GroupId, letter: &Summary<'_>, issue: &IssueRef<'_>) -> Self {
-        let IssueRef { code, path, expected, actual, offset, .. } = *issue;
+        let IssueRef { code, path, expected, actual, offset, title, .. } = *issue;
         let signature = Signature::new(code, path, expected, actual, offset, letter.body_bytes);
         Self {
             id,
             pipeline: letter.pipeline.to_owned(),
             code: code.to_owned(),
             path: signature.path.to_owned(),
-            title: sentence::of(&signature),
+            title: title.map_or_else(|| sentence::of(&signature), str::to_owned),
             state: State::Open,
             count: 0,
             showing: 0,

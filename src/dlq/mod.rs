@@ -6,5 +6,6 @@ pub mod groups; // what the dead letters have in common
 pub mod log; // what was decided about groups and jobs; the audit
 pub mod record; // one dead letter, whole; its file
 pub mod records; // finding them in the store
+pub mod rules; // groups as the configuration wants them
 pub mod sentence; // what is wrong, for people
 pub mod veil; // what viewers do not see

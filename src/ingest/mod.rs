@@ -1,6 +1,7 @@
 //! Flow 1: broker (or file) -> decode -> validate -> archive | dead letters -> settle. It joins the parts, and is the
 //! only place that settles deliveries.
 
+mod breaker; // what to do when most of what arrives fails
 mod commit; // a sealed flush -> intent, objects, outcome
 mod crashes; // how earlier runs ended, and how carefully to begin
 mod judge; // one delivery -> a row, or why not

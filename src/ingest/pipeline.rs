@@ -4,18 +4,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::broker::{Broker, ConnectError, Subscription};
 use crate::dlq::record::AttemptSource;
+use crate::ingest::breaker::{Breaker, PROBE_EVENTS, Turn};
 use crate::ingest::commit::{Committer, Unresolved, chain};
-use crate::ingest::crashes::{Journal, SharedJournal};
+use crate::ingest::crashes::{Care, Journal, SharedJournal};
 use crate::ingest::repeats::{LookBack, LookBackLimits};
 use crate::ingest::shard::{EpochEnd, EpochReport, ShardParts, Stop, run_epoch};
 use crate::ingest::worker::Origin;
 use crate::ingest::{Plan, Surroundings};
 use crate::metrics::PipelineMetrics;
 use crate::store::flush::{FlushError, Liveness, Owner};
+
+/// How often it is looked whether what opened a breaker is long ago.
+const BREAKER_LOOK: Duration = Duration::from_secs(5);
 
 /// Tells whether the owner of a flush still lives.
 pub type LookAt = Arc<dyn Fn(&Owner) -> Liveness + Send + Sync>;
@@ -56,13 +61,17 @@ pub async fn run_pipeline(parts: PipelineParts, stop: Stop) -> Result<(), ShardP
         parts.look_back,
         parts.plan.config.dedupe_window,
     ));
+    let config = &parts.plan.config;
+    let breaker = Arc::new(Breaker::new(&config.name, config.breaker.clone(), Arc::clone(&parts.metrics)));
+    let shared = Shared { look_back, journal: Arc::clone(&journal), breaker: Arc::clone(&breaker) };
     let mut shards = JoinSet::new();
-    for shard in 0..parts.plan.config.shards {
-        shards.spawn(run_shard(parts.clone(), Arc::clone(&look_back), Arc::clone(&journal), shard, stop.clone()));
+    for shard in 0..config.shards {
+        shards.spawn(run_shard(parts.clone(), shared.clone(), shard, stop.clone()));
     }
     let mut panicked = false;
     let mut next_look = tokio::time::interval(parts.flush_grace);
     next_look.tick().await;
+    let mut look_at_breaker = tokio::time::interval(BREAKER_LOOK);
     loop {
         tokio::select! {
             ended = shards.join_next() => match ended {
@@ -73,6 +82,7 @@ pub async fn run_pipeline(parts: PipelineParts, stop: Stop) -> Result<(), ShardP
                     stop.drain.cancel();
                 }
             },
+            _ = look_at_breaker.tick() => breaker.look(Instant::now()),
             // A process that cannot be seen from here counts as dead only after the grace: look again.
             _ = next_look.tick() => look_again(&parts).await,
         }
@@ -139,7 +149,16 @@ async fn resolve_once(parts: &PipelineParts) -> Result<(), FlushError> {
     Ok(())
 }
 
-async fn run_shard(parts: PipelineParts, look_back: Arc<LookBack>, journal: SharedJournal, shard: u16, stop: Stop) {
+/// What the shards of a pipeline have in common.
+#[derive(Clone)]
+struct Shared {
+    look_back: Arc<LookBack>,
+    journal: SharedJournal,
+    breaker: Arc<Breaker>,
+}
+
+async fn run_shard(parts: PipelineParts, shared: Shared, shard: u16, stop: Stop) {
+    let Shared { look_back, journal, breaker } = shared;
     let mut care = journal.care();
     let shard_parts = ShardParts {
         plan: Arc::clone(&parts.plan),
@@ -147,6 +166,7 @@ async fn run_shard(parts: PipelineParts, look_back: Arc<LookBack>, journal: Shar
         metrics: Arc::clone(&parts.metrics),
         committer: Arc::clone(&parts.committer),
         look_back,
+        breaker: Arc::clone(&breaker),
         journal,
         shard,
         stop: stop.clone(),
@@ -173,6 +193,13 @@ async fn run_shard(parts: PipelineParts, look_back: Arc<LookBack>, journal: Shar
             }
             continue;
         }
+        let turn = tokio::select! {
+            () = stop.drain.cancelled() => break,
+            turn = breaker.turn() => turn,
+        };
+        if let Turn::Probe(_) = turn {
+            care = Care::Growing(PROBE_EVENTS);
+        }
         subscription.prefetch = care.window(config.prefetch);
         let connected = tokio::select! {
             () = stop.drain.cancelled() => break,
@@ -181,7 +208,7 @@ async fn run_shard(parts: PipelineParts, look_back: Arc<LookBack>, journal: Shar
         let needs_a_person = match connected {
             Ok((intake, settler)) => {
                 info!(pipeline = %config.name, shard, queue = %config.queue, "consuming");
-                let run = run_epoch(&shard_parts, origin.clone(), care, intake, settler, &mut unresolved);
+                let run = run_epoch(&shard_parts, origin.clone(), (care, turn), intake, settler, &mut unresolved);
                 let EpochReport { end, received, care: next } = run.await;
                 care = next;
                 if !report_end(&parts, shard, &end) {
@@ -194,6 +221,11 @@ async fn run_shard(parts: PipelineParts, look_back: Arc<LookBack>, journal: Shar
                 match end {
                     // Each time deliveries are given back may count against a delivery limit.
                     EpochEnd::Aborted => true,
+                    // The wait for a turn is the back-off.
+                    EpochEnd::Paused => {
+                        care = Care::GENTLE;
+                        continue;
+                    }
                     EpochEnd::Lost(ended) => ended.needs_a_person(),
                     EpochEnd::Drained => false,
                 }
@@ -230,6 +262,8 @@ fn report_end(parts: &PipelineParts, shard: u16, end: &EpochEnd) -> bool {
             warn!(%pipeline, shard, %reason, "the consumer ended: what it held is back in the queue, connecting again");
             true
         }
+        // The breaker said so, once for all shards.
+        EpochEnd::Paused => true,
         EpochEnd::Aborted => {
             warn!(%pipeline, shard, "a flush was given up: what the shard held is back in the queue, connecting again when the store takes writes");
             true

@@ -15,6 +15,7 @@ use tracing::{debug, info, warn};
 
 use crate::broker::{Ended, Intake, Settler};
 use crate::event::Delivery;
+use crate::ingest::breaker::{Breaker, Consuming, PROBE_EVENTS, Turn, Verdict};
 use crate::ingest::commit::{Committer, Fate, FlushOf, Unresolved};
 use crate::ingest::crashes::{Care, SharedJournal, Suspect};
 use crate::ingest::repeats::{GivenUp, LookBack};
@@ -41,6 +42,8 @@ pub enum EpochEnd {
     Drained,
     /// The channel is gone; what was not durable is back in the queue. Build a new one.
     Lost(Ended),
+    /// Most events failed: what was held went back, or it was a probe and was settled. Wait for a turn.
+    Paused,
     /// A flush was given up, by us or by a process that took us for dead: what we hold goes back, and the channel with it.
     Aborted,
 }
@@ -61,6 +64,7 @@ pub struct ShardParts {
     pub metrics: Arc<PipelineMetrics>,
     pub committer: Arc<Committer>,
     pub look_back: Arc<LookBack>,
+    pub breaker: Arc<Breaker>,
     pub journal: SharedJournal,
     pub shard: u16,
     pub stop: Stop,
@@ -82,12 +86,12 @@ pub struct EpochReport {
     pub care: Care,
 }
 
-/// Runs one epoch to its end, which begins with `care`, as the subscription did; flushes that could not be given an
-/// outcome are added to `unresolved`.
+/// Runs one epoch to its end, which begins with `care`, as the subscription did, and with a `turn` to consume; flushes that
+/// could not be given an outcome are added to `unresolved`.
 pub async fn run_epoch(
     parts: &ShardParts,
     origin: Origin,
-    care: Care,
+    (care, turn): (Care, Turn),
     intake: Box<dyn Intake>,
     settler: Box<dyn Settler>,
     unresolved: &mut Vec<Unresolved>,
@@ -96,7 +100,11 @@ pub async fn run_epoch(
     let repeats = Some(parts.look_back.view());
     let mut worker =
         Worker::new(Arc::clone(&parts.plan), parts.surroundings.clone(), Arc::clone(&parts.metrics), origin, repeats);
-    worker.set_rows_max(rows_max(care, &parts.plan));
+    worker.set_rows_max(match turn {
+        Turn::Free => rows_max(care, &parts.plan),
+        // One flush settles the whole probe.
+        Turn::Probe(_) => usize::from(care.window(parts.plan.config.prefetch)),
+    });
     let instance = parts.plan.instance.clone();
     let name = EpochName { instance, shard: parts.shard, id: (parts.surroundings.ulid)() };
     let over = CancellationToken::new();
@@ -118,6 +126,9 @@ pub async fn run_epoch(
         unresolved,
         received: 0,
         care,
+        turn,
+        consuming: Some(parts.breaker.consuming()),
+        paused: false,
         suspect: None,
         eased: None,
         steps: 0,
@@ -202,6 +213,10 @@ struct Epoch<'a> {
     received: u64,
     /// How many deliveries are taken at a time.
     care: Care,
+    turn: Turn,
+    consuming: Option<Consuming>,
+    /// A probe failed: the epoch ends once it is settled.
+    paused: bool,
     /// The one delivery in hand, while each is processed alone.
     suspect: Option<Suspect>,
     /// What became durable last, since the last step of care.
@@ -220,6 +235,8 @@ enum Step {
     Worked(Box<Worker>, Vec<Sealed>),
     Written(Box<Written>),
     FlushDue,
+    /// The breaker opened over what another shard judged.
+    Paused,
     Drain,
     Halt,
 }
@@ -230,6 +247,9 @@ impl Epoch<'_> {
             self.start_commit();
             self.show();
             if self.draining && self.nothing_left() {
+                if self.paused {
+                    return EpochEnd::Paused;
+                }
                 return self.cancelled.take().map_or(EpochEnd::Drained, EpochEnd::Lost);
             }
             let step = self.next_step().await;
@@ -250,12 +270,16 @@ impl Epoch<'_> {
             }
             Step::Deliveries(Err(ended)) => return Err(EpochEnd::Lost(ended)),
             Step::LookedUp(result) => self.looked_up(result)?,
-            Step::Worked(worker, sealed) => self.worked(worker, sealed),
+            Step::Worked(worker, sealed) => {
+                self.worked(worker, sealed);
+                self.heed_breaker().await?;
+            }
             Step::Written(written) => {
                 self.written(*written).await?;
                 self.ease().await.map_err(EpochEnd::Lost)?;
             }
             Step::FlushDue => self.seal(),
+            Step::Paused => return Err(EpochEnd::Paused),
             Step::Drain => self.drain().await.map_err(EpochEnd::Lost)?,
             Step::Halt => return Err(EpochEnd::Drained),
         }
@@ -265,10 +289,12 @@ impl Epoch<'_> {
     async fn next_step(&mut self) -> Step {
         let accepting = self.accepting();
         let flush_at = self.flush_at.filter(|_| self.worker.is_some());
+        let free = matches!(self.turn, Turn::Free) && !self.draining;
         tokio::select! {
             biased;
             () = self.parts.stop.halt.cancelled() => Step::Halt,
             () = self.parts.stop.drain.cancelled(), if !self.draining => Step::Drain,
+            () = self.parts.breaker.paused(), if free => Step::Paused,
             written = written(&mut self.commit) => Step::Written(written),
             (worker, sealed) = worked(&mut self.work) => Step::Worked(worker, sealed),
             result = looked_up(&mut self.look_up), if self.worker.is_some() => Step::LookedUp(result),
@@ -280,7 +306,37 @@ impl Epoch<'_> {
     /// Whether another batch may be taken: the worker is free, no batch waits for it, and no sealed flush waits behind the
     /// one being written.
     fn accepting(&self) -> bool {
-        !self.draining && self.sealed.is_empty() && self.worker.is_some() && self.look_up.is_none()
+        let wanted = matches!(self.turn, Turn::Free) || self.received < self.probe_events();
+        wanted && !self.draining && self.sealed.is_empty() && self.worker.is_some() && self.look_up.is_none()
+    }
+
+    /// Deliveries of a probe.
+    fn probe_events(&self) -> u64 {
+        self.parts.plan.config.prefetch.min(PROBE_EVENTS).into()
+    }
+
+    /// Tells the breaker what was judged, and does what it says.
+    async fn heed_breaker(&mut self) -> Result<(), EpochEnd> {
+        let wanted = self.probe_events();
+        let Some(worker) = &mut self.worker else { return Ok(()) };
+        let (judged, now) = (worker.take_judged(), Instant::now());
+        let probe = match &mut self.turn {
+            // What is held while draining is flushed: nobody would give it a better end.
+            Turn::Free if self.draining => return Ok(()),
+            Turn::Free if self.parts.breaker.note(judged, now) => return Err(EpochEnd::Paused),
+            Turn::Free => return Ok(()),
+            Turn::Probe(probe) => probe,
+        };
+        match probe.note(judged, wanted, now) {
+            Verdict::Pending => {}
+            Verdict::Passed => self.turn = Turn::Free,
+            Verdict::Failed => {
+                self.paused = true;
+                // Before it is settled, so that the broker sends no more.
+                self.drain().await.map_err(EpochEnd::Lost)?;
+            }
+        }
+        Ok(())
     }
 
     fn nothing_left(&self) -> bool {
@@ -439,7 +495,7 @@ impl Epoch<'_> {
     async fn ease(&mut self) -> Result<(), Ended> {
         // A worker that is away is asked after the next flush.
         let Some(worker) = &mut self.worker else { return Ok(()) };
-        if self.care == Care::Full || self.draining {
+        if self.care == Care::Full || self.draining || matches!(self.turn, Turn::Probe(_)) {
             return Ok(());
         }
         let Some(Durable { redelivered, found }) = self.eased.take() else { return Ok(()) };
@@ -476,7 +532,9 @@ impl Epoch<'_> {
     }
 
     async fn drain(&mut self) -> Result<(), Ended> {
-        info!(pipeline = %self.parts.plan.config.name, shard = self.parts.shard, "draining: no more deliveries are taken");
+        if !self.paused {
+            info!(pipeline = %self.parts.plan.config.name, shard = self.parts.shard, "draining: no more deliveries are taken");
+        }
         let buffered = self.intake.cancel().await?.len();
         debug!(buffered, "deliveries the client had buffered go back to the queue");
         self.flush_the_rest();
@@ -497,8 +555,14 @@ impl Epoch<'_> {
             EpochEnd::Drained => RequeueCause::Shutdown,
             EpochEnd::Lost(_) => RequeueCause::ConnectionLost,
             EpochEnd::Aborted => RequeueCause::StoreUnavailable,
+            EpochEnd::Paused => RequeueCause::BreakerOpen,
         };
         self.over.cancel();
+        if matches!(end, EpochEnd::Paused) {
+            // What is gone cannot be cancelled, and takes no more either.
+            let _ = self.intake.cancel().await;
+            self.consuming = None;
+        }
         if let Some(suspect) = self.suspect.take() {
             // It goes back, but we live: nothing is to be held against it.
             self.parts.journal.release(&suspect).await;
@@ -531,6 +595,9 @@ impl Epoch<'_> {
         }
         if let Some(worker) = self.worker.take() {
             worker.abandon(cause);
+        }
+        if matches!(end, EpochEnd::Paused) {
+            self.parts.breaker.all_stopped().await;
         }
         if !matches!(end, EpochEnd::Lost(_)) {
             self.give_back().await;

@@ -11,7 +11,9 @@ use ulid::Ulid;
 
 use crate::archive::{self, Batches, EncodedFile, FileFacts, SealedBatch};
 use crate::dlq::record::{self, AttemptSource, DeadLetter, Origin as DeadLetterOrigin};
+use crate::dlq::rules::Rules;
 use crate::event::Delivery;
+use crate::ingest::breaker::Judged;
 use crate::ingest::judge::{Judge, Rejected, Verdict};
 use crate::ingest::repeats::{Key, Repeats, Sighting};
 use crate::ingest::{Plan, Surroundings};
@@ -69,6 +71,7 @@ pub struct Worker {
     /// `None` where nothing is delivered twice.
     repeats: Option<Repeats>,
     judge: Judge,
+    rules: Rules,
     batches: Batches,
     /// The good deliveries whose rows are in `batches`: their bodies are needed until the rows are proven encodable.
     held: Vec<Delivery>,
@@ -85,6 +88,8 @@ pub struct Worker {
     rows_max: usize,
     /// Some of what is held was redelivered.
     redelivered: bool,
+    /// What was judged since somebody asked.
+    judged: Judged,
 }
 
 impl Worker {
@@ -97,6 +102,7 @@ impl Worker {
     ) -> Self {
         Self {
             judge: Judge::new(Arc::clone(&plan)),
+            rules: Rules::new(&plan.config.dlq_rules),
             batches: Batches::new(Arc::clone(&plan.layout)),
             held: Vec::new(),
             dead: Vec::new(),
@@ -109,6 +115,7 @@ impl Worker {
             bytes: 0,
             rows_max: plan.config.flush.rows,
             redelivered: false,
+            judged: Judged::default(),
             plan,
             surroundings,
             metrics,
@@ -133,6 +140,11 @@ impl Worker {
     /// Lets a flush hold no more deliveries than that, of what is configured.
     pub fn set_rows_max(&mut self, rows_max: usize) {
         self.rows_max = rows_max.min(self.plan.config.flush.rows).max(1);
+    }
+
+    /// What was judged since this was asked last.
+    pub fn take_judged(&mut self) -> Judged {
+        std::mem::take(&mut self.judged)
     }
 
     /// Takes a delivery that is not to be judged: with it in hand, the process ends.
@@ -248,11 +260,12 @@ impl Worker {
         let shown = self.repeats.as_mut().and_then(Repeats::take_shown);
         match verdict {
             Ok(Verdict::Archived) => {
+                self.judged.good += 1;
                 self.keys.extend(self.repeats.as_mut().and_then(|repeats| repeats.hold(&delivery, shown)));
                 self.held.push(delivery);
             }
             Ok(Verdict::Full) => unreachable!("empty batches have room for one partition"),
-            Ok(Verdict::Repeat) => self.tally.suppressed += 1,
+            Ok(Verdict::Repeat) => self.suppress(),
             Err(rejected) => self.reject(delivery, rejected),
         }
     }
@@ -261,20 +274,28 @@ impl Worker {
     fn reject(&mut self, delivery: Delivery, rejected: Rejected) {
         let event_id = rejected.event_id.as_deref();
         match &self.repeats {
-            Some(repeats) if repeats.holds_letter(&delivery, event_id) => self.tally.suppressed += 1,
+            Some(repeats) if repeats.holds_letter(&delivery, event_id) => self.suppress(),
             _ => self.bury(delivery, rejected),
         }
     }
 
+    fn suppress(&mut self) {
+        self.tally.suppressed += 1;
+        self.judged.repeats += 1;
+    }
+
     fn bury(&mut self, delivery: Delivery, rejected: Rejected) {
         let Rejected { rejection, event_id } = rejected;
+        let rejection = self.rules.ranked(rejection, delivery.message.body.len() as u64);
         let line = self.origin.file.is_some().then_some(delivery.tag);
         let (id, now) = ((self.surroundings.ulid)(), (self.surroundings.now)());
         let mut letter = DeadLetter::new(id, &self.dead_letter_origin, delivery, &rejection, self.origin.source, now);
+        self.rules.apply(&mut letter);
         letter.event_id = event_id;
         letter.source_file.clone_from(&self.origin.file);
         letter.source_line = line;
         self.tally.add_dead_letter(rejection.code());
+        self.judged.bad[rejection.code().class() as usize] += 1;
         self.dead.push(letter);
     }
 
@@ -289,6 +310,7 @@ impl Worker {
             for (row, rejection) in refused {
                 let delivery = held[row as usize].clone();
                 let event_id = self.judge.event_id(&delivery);
+                self.judged.good = self.judged.good.saturating_sub(1);
                 self.reject(delivery, Rejected { rejection, event_id });
             }
             let Some(file) = file else { continue };

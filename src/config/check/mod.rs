@@ -5,6 +5,7 @@ mod http;
 mod masked;
 mod pipelines;
 mod rabbitmq;
+mod rules; // `[[dlq.rule]]`
 mod store;
 
 use std::time::Duration;
@@ -23,8 +24,11 @@ pub(super) fn config(root: &raw::Root, reader: &mut Reader<'_>, file: &std::path
     let http = root.http.as_ref().and_then(|section| http::check(&section.value, reader));
     let dlq = root.dlq.as_ref().and_then(|section| masked::check(&section.value, reader));
     let log = root.log.as_ref().and_then(|section| log(&section.value, reader));
-    let pipelines = root.pipeline.as_ref().and_then(|given| pipelines::check(given, reader));
+    let rules = root.dlq.as_ref().and_then(|section| rules::check(&section.value, root, reader));
+    let pipelines =
+        root.pipeline.as_ref().and_then(|given| pipelines::check(given, rules.as_deref().unwrap_or_default(), reader));
     relations(root, reader);
+    rules.as_ref()?;
     Some(Config {
         file: file.to_owned(),
         instance: instance?,

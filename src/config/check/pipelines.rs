@@ -1,6 +1,7 @@
 //! `[[pipeline]]`: each by itself, then all beside each other.
 
-use crate::config::checked::{Declare, Dedupe, Flush, PartitionKey, Pipeline};
+use super::rules::Rule;
+use crate::config::checked::{Breaker, Declare, Dedupe, Flush, PartitionKey, Pipeline};
 use crate::config::finding::Place;
 use crate::config::raw;
 use crate::config::read::{Given, Reader};
@@ -17,13 +18,17 @@ const AGE_CALM: &str = "5m";
 const SHORT_STRING_MAX: usize = 255;
 
 /// All pipelines; `None` when one was refused.
-pub(super) fn check(given: &Given<Vec<Given<raw::Pipeline>>>, reader: &mut Reader<'_>) -> Option<Vec<Pipeline>> {
+pub(super) fn check(
+    given: &Given<Vec<Given<raw::Pipeline>>>,
+    rules: &[Rule],
+    reader: &mut Reader<'_>,
+) -> Option<Vec<Pipeline>> {
     if given.value.is_empty() {
         reader.notes.error(&given.place, "there is no pipeline", "add a section [[pipeline]]");
         return None;
     }
     neighbours(&given.value, reader);
-    let pipelines: Vec<_> = given.value.iter().map(|section| pipeline(&section.value, reader)).collect();
+    let pipelines: Vec<_> = given.value.iter().map(|section| pipeline(&section.value, rules, reader)).collect();
     pipelines.into_iter().collect()
 }
 
@@ -50,7 +55,7 @@ fn neighbours(pipelines: &[Given<raw::Pipeline>], reader: &mut Reader<'_>) {
     }
 }
 
-fn pipeline(section: &raw::Pipeline, reader: &mut Reader<'_>) -> Option<Pipeline> {
+fn pipeline(section: &raw::Pipeline, rules: &[Rule], reader: &mut Reader<'_>) -> Option<Pipeline> {
     let name = section.name.as_ref().and_then(|name| pipeline_name(name, reader));
     let queue = section.queue.as_ref().and_then(|queue| short_string(&queue.value, &queue.place, reader));
     let declare = declare(section, reader);
@@ -84,6 +89,8 @@ fn pipeline(section: &raw::Pipeline, reader: &mut Reader<'_>) -> Option<Pipeline
         prefetch: bounded(&section.prefetch)?,
         shards: bounded(&section.shards)?,
         flush: flush?,
+        breaker: breaker(&section.breaker.as_ref()?.value)?,
+        dlq_rules: super::rules::of_pipeline(rules, &section.name.as_ref()?.value.value),
         keep_raw: section.keep_raw.as_ref()?.value,
         body_bytes_max: usize::try_from(section.body_max.as_ref()?.value.0).expect("bounded by its key"),
         depth_max: bounded(&section.depth_max)?,
@@ -245,6 +252,17 @@ fn partition_key(element: &Given<Text>, reader: &mut Reader<'_>) -> Option<(Stri
         return None;
     }
     Some((name.clone(), PartitionKey::Field { name, pointer }))
+}
+
+fn breaker(section: &raw::Breaker) -> Option<Breaker> {
+    Some(Breaker {
+        ratio: section.ratio.as_ref()?.value.0,
+        events: section.events.as_ref()?.value,
+        within: section.within.as_ref()?.value,
+        schema: section.schema.as_ref()?.value,
+        ours: section.ours.as_ref()?.value,
+        pause: section.pause.as_ref()?.value,
+    })
 }
 
 fn flush(section: &raw::Pipeline, reader: &mut Reader<'_>) -> Option<Flush> {

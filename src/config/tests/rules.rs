@@ -1,7 +1,9 @@
 //! Each rule by the line it gives.
 
 use super::{lines, loaded, sound, with};
-use crate::config::checked::{Declare, Flush, PartitionKey, QueueType, Role, S3Encryption, StorePlace};
+use crate::config::checked::{
+    Declare, Flush, OnTrip, PartitionKey, QueueType, Role, RuleAction, S3Encryption, SplitBy, StorePlace,
+};
 
 /// `lines` below `[section]` give exactly one finding, at `key`, that says `problem` and `mend`.
 #[track_caller]
@@ -12,6 +14,11 @@ fn finds(section: &str, below: &str, key: &str, problem: &str, mend: &str) {
     let rest = rest.strip_prefix("warning: ").unwrap_or(rest);
     assert!(at.parse::<usize>().is_ok() && rest.starts_with(&format!("{key}: ")), "{line}");
     assert!(rest.contains(problem) && rest.contains(mend), "{line}");
+}
+
+/// The sound configuration with a section `[dlq]` of these lines.
+fn with_dlq(below: &str) -> String {
+    format!("{}[dlq]\n{below}\n", with("log", ""))
 }
 
 fn is_warning(section: &str, below: &str) -> bool {
@@ -467,4 +474,70 @@ fn flushes_leave_room_in_the_window_and_time_for_the_broker() {
     );
     finds("pipeline", "flush = { age = \"6m\" }", "pipeline.flush.age", "leaves little time", "\"5m\" or less");
     assert!(is_warning("pipeline", "flush = { age = \"6m\" }") && !is_warning("pipeline", "flush = { age = \"5m\" }"));
+}
+
+#[test]
+fn group_rules_match_something_and_do_one_thing() {
+    let rule = |text: &str| format!("rule = [{{ {text} }}]");
+    let finds = |text: &str, key: &str, problem: &str, mend: &str| {
+        let found = lines(&with_dlq(&rule(text)));
+        let [line] = found.as_slice() else { panic!("{text}: {found:#?}") };
+        assert!(line.starts_with(&format!("14: dlq.{key}: ")), "{line}");
+        assert!(line.contains(problem) && line.contains(mend), "{line}");
+    };
+    finds("merge = \"a\"", "rule", "is for every issue there is", "add pipeline, code or path");
+    finds("code = \"validate\"", "rule", "does nothing", "add merge, split or primary");
+    finds(
+        "code = \"validate\", merge = \"a\", primary = 5",
+        "rule.primary",
+        "stands beside another thing to do",
+        "keep one of them",
+    );
+    finds(
+        "code = \"validate.tpye\", merge = \"a\"",
+        "rule.code",
+        "there is no code",
+        "did you mean \"validate.type\"?",
+    );
+    finds("code = \"val\", merge = \"a\"", "rule.code", "there is no code \"val\"", "docs/dead-letters.md");
+    finds("pipeline = \"fligths\", primary = 1", "rule.pipeline", "there is no pipeline", "did you mean \"flights\"?");
+    finds("path = \"tailnum\", primary = 1", "rule.path", "\"tailnum\" is not a path", "starts with \"/\"");
+    finds("path = \"/a\", primary = 101", "rule.primary", "101 is out of range", "between -100 and 100");
+    finds("path = \"/a\", merge = \"a\\nb\"", "rule.merge", "is no title", "short title");
+}
+
+#[test]
+fn a_group_rule_is_for_its_pipeline_or_for_all() {
+    let text = "[[dlq.rule]]\ncode = \"validate\"\npath = \"/legs/*/gate\"\nmerge = \"gates\"\n\
+                [[dlq.rule]]\npipeline = \"orders\"\npath = \"/a\"\nsplit = \"routing_key\"\n\
+                [[dlq.rule]]\npath = \"/tailnum\"\nprimary = -100\n";
+    let orders = with("pipeline", "").replace("\"flights\"", "\"orders\"");
+    let orders = &orders[orders.find("[[pipeline]]").expect("a section")..];
+    let config = sound(&format!("{}{orders}{text}", with("log", ""))).config;
+    let rules = |name: &str| config.pipeline(name).expect("there").dlq_rules.clone();
+    let segments = |path: &[&str]| Some(path.iter().map(|segment| (*segment).to_owned()).collect::<Vec<_>>());
+    let [gates, tail] = &rules("flights")[..] else { panic!("two rules are for flights") };
+    assert_eq!(gates.code.as_deref(), Some("validate"));
+    assert_eq!(gates.path, segments(&["legs", "*", "gate"]));
+    assert_eq!(gates.action, RuleAction::Merge("gates".to_owned()));
+    assert_eq!((tail.action.clone(), tail.code.clone()), (RuleAction::Primary(-100), None));
+    assert_eq!(rules("orders").len(), 3);
+    assert_eq!(rules("orders")[1].action, RuleAction::Split(SplitBy::RoutingKey));
+}
+
+#[test]
+fn a_breaker_is_read_and_its_ratio_is_one() {
+    let breaker = |text: &str| format!("breaker = {{ {text} }}");
+    let config = sound(&with("pipeline", &breaker("ratio = 1, events = 50, schema = \"pause\""))).config;
+    let found = &config.pipelines[0].breaker;
+    assert_eq!((found.ratio, found.events, found.schema, found.ours), (1.0, 50, OnTrip::Pause, OnTrip::Pause));
+    assert_eq!(found.pause, std::time::Duration::from_secs(30));
+    let finds = |text: &str, key: &str, problem: &str, mend: &str| {
+        finds("pipeline", &breaker(text), &format!("pipeline.breaker.{key}"), problem, mend);
+    };
+    finds("ratio = 1.5", "ratio", "is no ratio", "a number from 0 to 1, such as 0.5");
+    finds("ratio = 0", "ratio", "0 is less than 0.01", "set it to 0.01 or more");
+    finds("ratio = \"half\"", "ratio", "is text", "a number from 0 to 1");
+    finds("schema = \"stop\"", "schema", "\"stop\" is not known", "\"divert\" or \"pause\"");
+    finds("pause = 30", "pause", "without a unit", "\"30s\"");
 }

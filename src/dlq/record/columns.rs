@@ -72,6 +72,7 @@ pub(super) const SUMMARY: &[&str] = &[
     "issues.list.element.actual",
     ISSUES_GROUP_LEAF,
     "issues.list.element.offset",
+    "issues.list.element.title",
     MESSAGE_ID,
     APP_ID,
     BODY_BYTES,
@@ -94,6 +95,7 @@ pub(super) fn issue_fields() -> Fields {
         Field::new("actual", DataType::Utf8, false),
         Field::new("group", DataType::Utf8, false),
         Field::new("offset", DataType::UInt64, true),
+        Field::new("title", DataType::Utf8, true),
     ])
 }
 

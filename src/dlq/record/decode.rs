@@ -67,15 +67,22 @@ pub struct IssueRef<'a> {
     /// As written; the text of a [`GroupId`].
     pub group: &'a str,
     pub offset: Option<u64>,
+    pub title: Option<&'a str>,
+}
+
+impl IssueRef<'_> {
+    /// What is wrong, for people: what a rule calls it, or its sentence. The body is `body_bytes` long.
+    pub fn told(&self, body_bytes: u64) -> String {
+        let Self { code, path, expected, actual, offset, title, .. } = *self;
+        let sentence = || sentence::of(&Signature::new(code, path, expected, actual, offset, body_bytes));
+        title.map_or_else(sentence, str::to_owned)
+    }
 }
 
 impl Summary<'_> {
     /// What is wrong in the first place, for people; holds no value of the event.
     pub fn sentence(&self) -> String {
-        self.issues.first().map_or_else(String::new, |issue| {
-            let IssueRef { code, path, expected, actual, offset, .. } = *issue;
-            sentence::of(&Signature::new(code, path, expected, actual, offset, self.body_bytes))
-        })
+        self.issues.first().map_or_else(String::new, |issue| issue.told(self.body_bytes))
     }
 }
 

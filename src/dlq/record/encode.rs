@@ -249,6 +249,7 @@ fn issues(letters: &[&DeadLetter]) -> Result<ArrayRef, ArrowError> {
         text(all.iter().map(|issue| &issue.actual)),
         text(all.iter().map(|issue| issue.group.as_str())),
         Arc::new(all.iter().map(|issue| issue.offset).collect::<UInt64Array>()),
+        text_or_null(all.iter().map(|issue| issue.title.as_ref())),
     ];
     list(columns::issue_fields(), arrays, letters.iter().map(|letter| letter.issues.len()), None)
 }

@@ -99,6 +99,8 @@ pub struct IssueRecord {
     pub actual: String,
     pub group: GroupId,
     pub offset: Option<u64>,
+    /// Of its group, when a rule of the configuration made that; else the group's is its sentence.
+    pub title: Option<String>,
 }
 
 /// One time the message went through a pipeline and failed.
@@ -208,7 +210,7 @@ impl IssueRecord {
     fn new(issue: &Issue, pipeline: &str, body_bytes: u64) -> Self {
         let Issue { code, path, instance_path, expected, actual, offset } = issue.clone();
         let group = Signature::new(code.as_str(), &path, &expected, &actual, offset, body_bytes).group(pipeline);
-        Self { code: code.as_str().into(), path, instance_path, expected, actual, group, offset }
+        Self { code: code.as_str().into(), path, instance_path, expected, actual, group, offset, title: None }
     }
 
     /// What makes its group; the body is `body_bytes` long.

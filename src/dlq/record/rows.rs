@@ -306,6 +306,7 @@ struct Issues<'a> {
     actual: Text<'a>,
     group: Text<'a>,
     offset: Numbers<'a, UInt64Type>,
+    title: Text<'a>,
 }
 
 impl<'a> Issues<'a> {
@@ -320,6 +321,7 @@ impl<'a> Issues<'a> {
             actual: elements.text("actual")?,
             group: elements.text("group")?,
             offset: elements.numbers("offset")?,
+            title: elements.text("title")?,
         })
     }
 
@@ -336,6 +338,7 @@ impl<'a> Issues<'a> {
             actual: self.actual.or_empty(at),
             group: self.group.or_empty(at),
             offset: self.offset.get(at),
+            title: self.title.get(at),
         };
         Ok(self.at_least_one(row)?.map(issue).collect())
     }
@@ -350,6 +353,7 @@ impl<'a> Issues<'a> {
                 actual: self.actual.or_empty(at).to_owned(),
                 group: group(self.group.or_empty(at))?,
                 offset: self.offset.get(at),
+                title: self.title.owned(at),
             })
         };
         self.at_least_one(row)?.map(issue).collect()

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use parqueduct::broker::memory::Memory;
-use parqueduct::config::{Flush, Format, PartitionKey, Pipeline, TimeFormat};
+use parqueduct::config::{Breaker, Flush, Format, OnTrip, PartitionKey, Pipeline, TimeFormat};
 use parqueduct::event::{Message, Properties};
 use parqueduct::ingest::{
     Committer, LookBackLimits, PipelineParts, Plan, ShardPanicked, Stop, Surroundings, run_pipeline,
@@ -209,6 +209,15 @@ impl World {
             prefetch: schedule.prefetch,
             shards: schedule.shards,
             flush: Flush { rows: schedule.flush_rows, bytes: schedule.flush_bytes, age: schedule.flush_age },
+            breaker: Breaker {
+                ratio: 0.5,
+                events: 200,
+                within: Duration::from_secs(60),
+                schema: OnTrip::Divert,
+                ours: OnTrip::Pause,
+                pause: Duration::from_secs(30),
+            },
+            dlq_rules: Vec::new(),
             keep_raw: false,
             body_bytes_max: orders::BODY_MAX,
             depth_max: orders::DEPTH_MAX,
