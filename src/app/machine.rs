@@ -46,6 +46,13 @@ pub fn owner(instance: &str) -> Owner {
     }
 }
 
+/// Who runs this process, as `user@host`: for the audit, when nobody says otherwise.
+pub fn actor() -> String {
+    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_default();
+    let user = if user.is_empty() { "somebody" } else { &user };
+    format!("{user}@{}", host_name())
+}
+
 /// Whether the owner of a flush still lives, as far as can be seen from here.
 pub fn liveness(owner: &Owner) -> Liveness {
     let boot_id = read_line("/proc/sys/kernel/random/boot_id");

@@ -16,7 +16,7 @@ mod take; // `parqueduct ingest`
 pub use check::{check_connections, check_schemas};
 pub use files::{FileInput, open_lines};
 pub use logs::start_logs;
-pub use machine::{broker_surroundings, liveness, now, owner, surroundings};
+pub use machine::{actor, broker_surroundings, liveness, now, owner, surroundings};
 pub use run::run;
 pub use take::{TakeOptions, TakeTotals, TakeWatcher, take};
 

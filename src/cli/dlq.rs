@@ -1,6 +1,8 @@
-//! `parqueduct dlq`: the dead letters, for people and for programs. Reads only; all text goes to lent writers.
+//! `parqueduct dlq`: the dead letters, for people and for programs. All text goes to lent writers.
 
+mod acts; // what people decide about groups
 mod arguments;
+mod audit;
 mod body; // a body as JSON, text or hexadecimal
 mod export;
 mod line; // one dead letter as JSON
@@ -16,11 +18,14 @@ use std::ops::ControlFlow;
 use anyhow::{Context, bail};
 use chrono::{DateTime, Utc};
 
+pub use acts::{AcknowledgeArguments, ActArguments, AsOfArgument, ResolveArguments};
 pub use arguments::{
     BodyForm, Command, ExportArguments, FilterArguments, GroupsArguments, ListArguments, ShowArguments, When,
 };
+pub use audit::{AuditArguments, AuditCommand};
 
 use crate::dlq::groups::Group;
+use crate::dlq::log::Log;
 use crate::dlq::record::{DeadLetter, Summary};
 use crate::dlq::records::{Filter, Order, Records, Unreadable};
 use crate::store::Store;
@@ -57,8 +62,10 @@ impl Outcome {
 /// Where a command runs.
 pub struct Surroundings {
     pub store: Store,
-    /// What `--since 2h` counts back from.
+    /// What `--since 2h` counts back from, and when things are decided.
     pub now: DateTime<Utc>,
+    /// Who decides, if nobody says.
+    pub actor: String,
     /// Characters in a line of the terminal; `None` when the output is no terminal: then nothing is cut.
     pub width: Option<usize>,
 }
@@ -73,14 +80,21 @@ pub async fn run(
     out: &mut impl Write,
     errors: &mut impl Write,
 ) -> anyhow::Result<Outcome> {
-    let Surroundings { store, now, width } = surroundings;
+    let Surroundings { store, now, actor, width } = surroundings;
     let place = store.name().to_owned();
-    let mut session = Session { records: Records::new(store, READS_MAX), place, now, width, out: Out::new(out) };
+    let log = Log::new(store.clone());
+    let records = Records::new(store, READS_MAX);
+    let mut session = Session { records, log, place, now, actor, width, out: Out::new(out) };
     let done = match command {
         Command::List(arguments) => session.list(arguments).await,
         Command::Show(arguments) => session.show(arguments).await,
         Command::Groups(arguments) => session.groups(arguments).await,
         Command::Export(arguments) => session.export(arguments).await,
+        Command::Acknowledge(arguments) => session.acknowledge(arguments).await,
+        Command::Resolve(arguments) => session.resolve(arguments).await,
+        Command::Ignore(arguments) => session.ignore(arguments).await,
+        Command::Reopen(arguments) => session.reopen(arguments).await,
+        Command::Audit(arguments) => session.audit(arguments).await,
     };
     let flushed = session.out.flush();
     if session.out.closed {
@@ -127,9 +141,11 @@ impl<W: Write> Write for Out<'_, W> {
 
 struct Session<'w, W> {
     records: Records,
+    log: Log,
     /// The store's name.
     place: String,
     now: DateTime<Utc>,
+    actor: String,
     width: Option<usize>,
     out: Out<'w, W>,
 }

@@ -140,7 +140,7 @@ fn run_dlq(args: &DlqArgs) -> Result<(), Failure> {
     let outcome = block_on(async {
         let store = app::open_store(&config, &Arc::new(Metrics::new(crate::VERSION)))?;
         let width = terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
-        let surroundings = dlq::Surroundings { store, now: app::now(), width };
+        let surroundings = dlq::Surroundings { store, now: app::now(), actor: app::actor(), width };
         dlq::run(&args.command, surroundings, &mut std::io::stdout().lock(), &mut std::io::stderr()).await
     })?;
     match outcome {

@@ -3,12 +3,14 @@
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
 mod api;
+mod breaker;
 mod broker;
 mod chaos;
 mod conservation;
 mod contracts;
 mod crash;
 mod credentials;
+mod experiment;
 mod fatal;
 mod flow;
 mod foresight;

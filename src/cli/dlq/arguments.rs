@@ -6,6 +6,8 @@ use anyhow::Context;
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, Utc};
 use ulid::Ulid;
 
+use super::acts::{AcknowledgeArguments, ActArguments, ResolveArguments};
+use super::audit::AuditArguments;
 use super::text::exactly;
 use crate::dlq::fingerprint::GroupId;
 use crate::dlq::records::Filter;
@@ -19,6 +21,16 @@ pub enum Command {
     Show(ShowArguments),
     /// What the dead letters have in common: one line for each cause.
     Groups(GroupsArguments),
+    /// Somebody deals with the groups: say who.
+    Acknowledge(AcknowledgeArguments),
+    /// The groups are over; should letters come later, they are regressed.
+    Resolve(ResolveArguments),
+    /// Nobody wants to hear of the groups; their letters are kept for a short time only.
+    Ignore(ActArguments),
+    /// The groups are open again, whatever was said before.
+    Reopen(ActArguments),
+    /// What was decided: who, when, and why; `audit verify` says whether that was changed.
+    Audit(AuditArguments),
     /// The dead letters whole, oldest first: as JSON lines, as files of bodies, or as one Parquet file.
     Export(ExportArguments),
 }
@@ -117,7 +129,7 @@ pub enum When {
 }
 
 impl When {
-    fn parse(text: &str) -> Result<Self, String> {
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
         let ago = |unit: fn(i64) -> Option<TimeDelta>| {
             let digits = &text[..text.len() - 1];
             let count = digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten()?;
@@ -134,7 +146,7 @@ impl When {
         when.ok_or_else(|| "not a time; write 2026-01-31, 2026-01-31T10:15:00Z, or 90s, 15m, 2h, 3d, 1w ago".to_owned())
     }
 
-    fn at(self, now: DateTime<Utc>) -> anyhow::Result<DateTime<Utc>> {
+    pub(super) fn at(self, now: DateTime<Utc>) -> anyhow::Result<DateTime<Utc>> {
         match self {
             When::At(instant) => Ok(instant),
             When::Ago(span) => now.checked_sub_signed(span).context("that long ago is before all time"),
@@ -155,7 +167,7 @@ fn instant(text: &str) -> Option<DateTime<Utc>> {
     local.map(|local| local.and_utc())
 }
 
-fn group(text: &str) -> Result<GroupId, String> {
+pub(super) fn group(text: &str) -> Result<GroupId, String> {
     GroupId::parse(text).ok_or_else(|| "not a group's id; they look like 1-0123456789abcdef".to_owned())
 }
 

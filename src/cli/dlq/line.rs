@@ -55,7 +55,7 @@ pub(super) fn write_group(out: &mut impl Write, group: &Group) -> io::Result<()>
     write_line(out, &line)
 }
 
-fn write_line(out: &mut impl Write, line: &impl Serialize) -> io::Result<()> {
+pub(super) fn write_line(out: &mut impl Write, line: &impl Serialize) -> io::Result<()> {
     let mut text = serde_json::to_vec(line)?;
     text.push(b'\n');
     out.write_all(&text)

@@ -43,7 +43,7 @@ struct Ran {
 async fn run_in(store: &Store, width: Option<usize>, words: &[&str]) -> Ran {
     let words = std::iter::once("dlq").chain(words.iter().copied());
     let command = CommandLine::try_parse_from(words).unwrap().command;
-    let surroundings = Surroundings { store: store.clone(), now: at(100), width };
+    let surroundings = Surroundings { store: store.clone(), now: at(100), actor: "ann@tower".to_owned(), width };
     let (mut out, mut errors) = (Vec::new(), Vec::new());
     let outcome = run(&command, surroundings, &mut out, &mut errors).await;
     let text = |bytes| String::from_utf8(bytes).unwrap();
@@ -347,9 +347,81 @@ async fn a_closed_pipe_ends_quietly() {
     let show = letters()[0].id.to_string();
     for words in [vec!["list"], vec!["list", "--json"], vec!["groups"], vec!["export"], vec!["show", &show]] {
         let command = CommandLine::try_parse_from([vec!["dlq"], words].concat()).unwrap().command;
-        let surroundings = Surroundings { store: store.clone(), now: at(100), width: None };
+        let surroundings =
+            Surroundings { store: store.clone(), now: at(100), actor: "ann@tower".to_owned(), width: None };
         let mut errors = Vec::new();
         let outcome = run(&command, surroundings, &mut Closed, &mut errors).await.unwrap();
         assert_eq!((outcome, errors.len()), (Outcome::Complete, 0));
     }
+}
+
+/// What is wrong with a command, in one line.
+async fn refused(store: &Store, words: &[&str]) -> String {
+    format!("{:#}", run_in(store, None, words).await.outcome.expect_err("it is refused"))
+}
+
+#[tokio::test]
+async fn groups_are_decided_about_by_somebody_for_a_reason_and_the_audit_tells_it() {
+    let store = store_of(&letters()).await;
+    let (delay, cut) = (letters()[0].group().to_string(), letters()[1].group().to_string());
+    let said = written(&store, &["acknowledge", &delay, "--why", "asked the tower", "--owner", "bob"]).await;
+    assert_eq!(said, "1 group is acknowledged, says ann@tower\n");
+    let said = written(&store, &["ignore", &delay, &cut, "--why", "a test", "--actor", "eve"]).await;
+    assert_eq!(said, "2 groups are ignored, says eve\n");
+    written(&store, &["resolve", &delay, "--why", "fixed", "--as-of", "flight@2"]).await;
+
+    let told = lines(&written(&store, &["audit", "--json"]).await);
+    let kinds: Vec<_> = told.iter().map(|entry| entry["event"]["type"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["group_acknowledged", "group_ignored", "group_ignored", "group_resolved"]);
+    assert_eq!(keys(&told[0]), ["seq", "at", "actor", "reason", "event", "prev", "hash"]);
+    assert_eq!((told[0]["actor"].as_str(), told[0]["reason"].as_str()), (Some("ann@tower"), Some("asked the tower")));
+    assert_eq!(told[0]["event"]["owner"], "bob");
+    assert_eq!(told[3]["event"]["as_of"]["schema"], "flight@2");
+    assert_eq!(told[3]["prev"], told[2]["hash"]);
+    assert_eq!(lines(&written(&store, &["audit", "--json", "--group", &cut]).await).len(), 1);
+    assert_eq!(lines(&written(&store, &["audit", "--json", "--since", "1h"]).await).len(), 4);
+    let table = written(&store, &["audit", "--group", &cut]).await;
+    let expected = format!(
+        "ENTRY  AT (UTC)             WHO  WHAT           ABOUT               WHY\n    3  2013-01-01 00:01:40  eve  group ignored  {cut}  a test\n"
+    );
+    assert_eq!(table, expected);
+    let verified = written(&store, &["audit", "verify"]).await;
+    assert_eq!(
+        verified,
+        format!("4 entries, whole and in order; the last one is {}\n", told[3]["hash"].as_str().unwrap())
+    );
+}
+
+#[tokio::test]
+async fn nothing_is_decided_without_a_reason_or_about_what_is_not_there() {
+    let store = store_of(&letters()).await;
+    let delay = letters()[0].group().to_string();
+    for words in
+        [["ignore", delay.as_str()].as_slice(), &["ignore", "--why", "because"], &["ignore", "x", "--why", "y"]]
+    {
+        assert!(CommandLine::try_parse_from(std::iter::once("dlq").chain(words.iter().copied())).is_err(), "{words:?}");
+    }
+    let no_group = refused(&store, &["ignore", &delay, "1-00ff", "--why", "because"]).await;
+    assert!(no_group.contains("no dead letter was ever in group 1-00ff"), "{no_group}");
+    let no_reason = refused(&store, &["ignore", &delay, "--why", " "]).await;
+    assert!(no_reason.contains("no reason is given"), "{no_reason}");
+    assert_eq!(written(&store, &["audit"]).await, "nothing of that kind was decided in memory:\n");
+    assert!(written(&store, &["audit", "verify"]).await.starts_with("0 entries, whole"));
+}
+
+#[tokio::test]
+async fn an_audit_that_was_changed_says_where() {
+    let store = store_of(&letters()).await;
+    let delay = letters()[0].group().to_string();
+    for why in ["one", "two", "three"] {
+        written(&store, &["ignore", &delay, "--why", why]).await;
+    }
+    let path = "dlq/log/v1/00000000000000000002.json";
+    let entry = String::from_utf8(store.get(path).await.unwrap().to_vec()).unwrap();
+    store.delete(path).await.unwrap();
+    store.create(path, entry.replace("\"two\"", "\"too\"").into()).await.unwrap();
+    let broken = refused(&store, &["audit", "verify"]).await;
+    assert!(broken.contains("entry 3 of the log of dead letters cannot be trusted"), "{broken}");
+    let undecided = refused(&store, &["reopen", &delay, "--why", "because"]).await;
+    assert!(undecided.contains("nothing was decided") && undecided.contains("entry 3"), "{undecided}");
 }

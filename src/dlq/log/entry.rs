@@ -65,7 +65,7 @@ impl Said {
 }
 
 /// Whether `text` says something, in at most `max` characters, and commands no terminal.
-fn is_sayable(text: &str, max: usize) -> bool {
+pub(in crate::dlq) fn is_sayable(text: &str, max: usize) -> bool {
     !text.trim().is_empty() && text.chars().count() <= max && !text.chars().any(char::is_control)
 }
 

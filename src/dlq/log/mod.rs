@@ -19,6 +19,7 @@ use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
+pub(in crate::dlq) use entry::is_sayable;
 pub use entry::{AsOf, Entry, EntryError, Event, JobCounts, Said, SchemaVersion, Unsayable};
 pub use state::{Conflict, JOBS_OVER_MAX, Job, JobStatus, Life, PIPELINE, State, Verdict};
 pub use verify::{Fault, Verified};
