@@ -13,11 +13,13 @@ use crate::harness::{archive, now, orders};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// A message of this test: its `message_id` names it in the dead letters.
+/// A message of this test: its `message_id` names it in the dead letters. Persistent: a classic queue loses others when its
+/// broker is restarted.
 fn message(name: String, body: Vec<u8>) -> parqueduct::event::Message {
     let properties = parqueduct::event::Properties {
         message_id: Some(name),
         content_type: Some("application/json".to_owned()),
+        delivery_mode: Some(2),
         ..Default::default()
     };
     parqueduct::event::Message { body, properties, ..Default::default() }
