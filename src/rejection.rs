@@ -96,6 +96,11 @@ codes! {
     EncodeTimeRange "encode.time_range" Encode "a time does not fit its column",
     EncodeType "encode.type" Encode "a value is not of its column's type",
     EncodeRefused "encode.refused" Encode "Parquet cannot hold the row",
+    BrokerRejected "broker.rejected" Broker "a consumer rejected the message",
+    BrokerExpired "broker.expired" Broker "the message expired while it waited",
+    BrokerMaxlen "broker.maxlen" Broker "the message was pushed out of a full queue",
+    BrokerDeliveryLimit "broker.delivery_limit" Broker "the message was delivered as often as its queue allows",
+    BrokerUnknown "broker.unknown" Broker "the message does not say why the broker dead-lettered it",
     InternalPanic "internal.panic" Internal "this event alone makes the program panic",
     InternalCrash "internal.crash" Internal "the process ended each time it had this event alone in hand",
 }
@@ -116,6 +121,8 @@ pub enum Stage {
     Event,
     Partition,
     Encode,
+    /// Not ours: the broker had dead-lettered it before it came.
+    Broker,
     Internal,
 }
 
@@ -129,6 +136,7 @@ impl Stage {
             Stage::Event => "event",
             Stage::Partition => "partition",
             Stage::Encode => "encode",
+            Stage::Broker => "broker",
             Stage::Internal => "internal",
         }
     }

@@ -1,10 +1,12 @@
 //! Bad events: the record that keeps them whole, the groups that explain them, and finding them again. No broker and
 //! no clock here; `ingest` makes the records, the command line reads them.
 
+pub mod death; // what the broker wrote on a message it dead-lettered
 pub mod decide; // what people decide about groups
 pub mod fingerprint; // which group an issue belongs to
 pub mod groups; // what the dead letters have in common
 pub mod life; // where a group is in its life
+pub mod lineage; // what a replayed message says of itself
 pub mod log; // what was decided about groups and jobs; the audit
 pub mod record; // one dead letter, whole; its file
 pub mod records; // finding them in the store

@@ -33,6 +33,11 @@ pub fn of(signature: &Signature<'_>) -> String {
         Code::JsonSyntax | Code::JsonTrailing if !expected.is_empty() && !actual.is_empty() => {
             placed(format!("{}: {actual} where {expected} should stand", code.sentence()), place)
         }
+        Code::BrokerRejected | Code::BrokerExpired | Code::BrokerMaxlen | Code::BrokerDeliveryLimit
+            if path.is_empty() =>
+        {
+            format!("{}, in queue `{actual}`", code.sentence())
+        }
         _ if path.is_empty() => placed(with(code.sentence(), expected, actual), place),
         _ => format!("{subject}: {}", with(code.sentence(), expected, actual)),
     }

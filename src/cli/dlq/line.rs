@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::text::exactly;
 use crate::dlq::groups::Group;
-use crate::dlq::record::{Attempt, DeadLetter, IssueRecord};
+use crate::dlq::record::{Attempt, DeadLetter, IssueRecord, Original};
 use crate::event::{Properties, Unreadable};
 use crate::headers;
 
@@ -24,6 +24,7 @@ pub(super) fn write(out: &mut impl Write, letter: &DeadLetter) -> io::Result<()>
         queue: &letter.origin.queue,
         exchange: &message.exchange,
         routing_key: &message.routing_key,
+        original: letter.original.as_ref().map(OriginalLine::from),
         message_id: properties.message_id.as_deref(),
         properties: properties.into(),
         headers: typed.transpose()?,
@@ -68,6 +69,9 @@ struct Line<'a> {
     queue: &'a str,
     exchange: &'a str,
     routing_key: &'a str,
+    /// Left out unless the broker had dead-lettered it before it came to us.
+    #[serde(flatten)]
+    original: Option<OriginalLine<'a>>,
     message_id: Option<&'a str>,
     properties: PropertiesLine<'a>,
     /// Typed, as [`headers`] writes them; null when the message has no header table.
@@ -80,6 +84,23 @@ struct Line<'a> {
     received_at: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     unreadable: Vec<UnreadableLine<'a>>,
+}
+
+#[derive(Serialize)]
+struct OriginalLine<'a> {
+    original_queue: &'a str,
+    original_exchange: &'a str,
+    original_routing_key: &'a str,
+}
+
+impl<'a> From<&'a Original> for OriginalLine<'a> {
+    fn from(original: &'a Original) -> Self {
+        Self {
+            original_queue: &original.queue,
+            original_exchange: &original.exchange,
+            original_routing_key: &original.routing_key,
+        }
+    }
 }
 
 #[derive(Serialize)]

@@ -6,7 +6,7 @@ use super::arguments::BodyForm;
 use super::body;
 use super::text::{clean, exactly};
 use crate::dlq::fingerprint::Signature;
-use crate::dlq::record::{DeadLetter, IssueRecord};
+use crate::dlq::record::{DeadLetter, IssueRecord, Original};
 use crate::dlq::sentence;
 use crate::event::{Properties, Unreadable};
 use crate::headers;
@@ -50,6 +50,11 @@ fn context(letter: &DeadLetter) -> Pairs {
         ("flush", letter.flush_id.clone()),
         ("body hash", hexadecimal(&letter.body_hash)),
     ];
+    if let Some(Original { queue, exchange, routing_key }) = &letter.original {
+        let exchange = if exchange.is_empty() { "(default)" } else { exchange };
+        let died = [("died in queue", queue.clone()), ("its exchange", exchange.to_owned())];
+        pairs.splice(4..4, died.into_iter().chain([("its routing key", routing_key.clone())]));
+    }
     pairs.extend(letter.event_id.clone().map(|id| ("event id", id)));
     pairs.extend(letter.event_time.map(|time| ("event time", exactly(time))));
     pairs.extend(origin.schema_hash.clone().map(|hash| ("schema hash", hash)));

@@ -9,6 +9,11 @@ pub(super) const PIPELINE: &str = "pipeline";
 pub(super) const QUEUE: &str = "queue";
 pub(super) const EXCHANGE: &str = "exchange";
 pub(super) const ROUTING_KEY: &str = "routing_key";
+/// Of a letter that the broker had dead-lettered before: where it died, and with what it had come there. Null of all
+/// others. The columns above are how it came to us.
+pub(super) const ORIGINAL_QUEUE: &str = "original_queue";
+pub(super) const ORIGINAL_EXCHANGE: &str = "original_exchange";
+pub(super) const ORIGINAL_ROUTING_KEY: &str = "original_routing_key";
 pub(super) const REDELIVERED: &str = "redelivered";
 pub(super) const DELIVERY_TAG: &str = "delivery_tag";
 pub(super) const RECEIVED_AT: &str = "received_at";
@@ -62,6 +67,9 @@ pub(super) const SUMMARY: &[&str] = &[
     QUEUE,
     EXCHANGE,
     ROUTING_KEY,
+    ORIGINAL_QUEUE,
+    ORIGINAL_EXCHANGE,
+    ORIGINAL_ROUTING_KEY,
     RECEIVED_AT,
     DEAD_AT,
     STAGE,
@@ -142,6 +150,9 @@ pub(super) fn schema() -> SchemaRef {
         text(QUEUE),
         text(EXCHANGE),
         text(ROUTING_KEY),
+        text_or_null(ORIGINAL_QUEUE),
+        text_or_null(ORIGINAL_EXCHANGE),
+        text_or_null(ORIGINAL_ROUTING_KEY),
         Field::new(REDELIVERED, DataType::Boolean, false),
         Field::new(DELIVERY_TAG, DataType::UInt64, false),
         Field::new(RECEIVED_AT, instant(), false),

@@ -46,6 +46,10 @@ pub struct Summary<'a> {
     pub queue: &'a str,
     pub exchange: &'a str,
     pub routing_key: &'a str,
+    /// Where the broker dead-lettered it; see [`Original`](super::Original).
+    pub original_queue: Option<&'a str>,
+    pub original_exchange: Option<&'a str>,
+    pub original_routing_key: Option<&'a str>,
     pub received_at: DateTime<Utc>,
     pub dead_at: DateTime<Utc>,
     pub stage: &'a str,

@@ -153,12 +153,16 @@ fn batch(letters: &[&DeadLetter]) -> Result<RecordBatch, ArrowError> {
 /// `id` to `attempts`.
 fn classification(letters: &[&DeadLetter]) -> Result<Vec<ArrayRef>, ArrowError> {
     let origins = || letters.iter().map(|letter| &*letter.origin);
+    let originals = || letters.iter().map(|letter| letter.original.as_ref());
     Ok(vec![
         Arc::new(StringArray::from_iter_values(letters.iter().map(|letter| letter.id.to_string()))),
         text(origins().map(|origin| &origin.pipeline)),
         text(origins().map(|origin| &origin.queue)),
         text(letters.iter().map(|letter| &letter.message.exchange)),
         text(letters.iter().map(|letter| &letter.message.routing_key)),
+        text_or_null(originals().map(|original| original.map(|original| &original.queue))),
+        text_or_null(originals().map(|original| original.map(|original| &original.exchange))),
+        text_or_null(originals().map(|original| original.map(|original| &original.routing_key))),
         Arc::new(letters.iter().map(|letter| Some(letter.message.redelivered)).collect::<BooleanArray>()),
         Arc::new(UInt64Array::from_iter_values(letters.iter().map(|letter| letter.delivery_tag))),
         instants(letters.iter().map(|letter| Some(letter.received_at))),

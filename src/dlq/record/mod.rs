@@ -21,6 +21,7 @@ pub use decode::{DecodeError, IssueRef, Narrowing, Summary, decode, decode_summa
 pub use encode::{EncodeError, Encoder, encode};
 pub use identity::{IDENTITY_COLUMNS, Identity, identities};
 
+use super::death::Death;
 use super::fingerprint::{GroupId, Signature};
 use crate::event::{Delivery, Message};
 use crate::rejection::{Issue, Rejection};
@@ -62,6 +63,8 @@ pub struct DeadLetter {
     /// The channel's delivery tag; for a file the 1-based number of the line.
     pub delivery_tag: u64,
     pub message: Message,
+    /// `Some`: the broker had dead-lettered it before it came to us.
+    pub original: Option<Original>,
     /// Instants are kept to the microsecond.
     pub received_at: DateTime<Utc>,
     pub dead_at: DateTime<Utc>,
@@ -87,6 +90,22 @@ pub struct DeadLetter {
     /// Of a letter that came from a file.
     pub source_file: Option<String>,
     pub source_line: Option<u64>,
+}
+
+/// Where a message died at the broker, and with what it had come there: what `queue`, `exchange` and `routing_key` are of
+/// other letters. Those tell of one that came through a dead-letter exchange only how it came to us.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Original {
+    pub queue: String,
+    pub exchange: String,
+    pub routing_key: String,
+}
+
+impl From<Death> for Original {
+    fn from(death: Death) -> Self {
+        let Death { queue, exchange, routing_key, .. } = death;
+        Self { queue, exchange, routing_key }
+    }
 }
 
 /// An [`Issue`] with its group.
@@ -176,6 +195,7 @@ impl DeadLetter {
             body_hash: message.body_hash(),
             body_sha256: None,
             message,
+            original: None,
             received_at,
             dead_at,
             event_id: None,
@@ -188,6 +208,19 @@ impl DeadLetter {
             flush_id: String::new(),
             source_file: None,
             source_line: None,
+        }
+    }
+
+    /// The queue where it died, at ours or at the broker's hands.
+    pub fn home_queue(&self) -> &str {
+        self.original.as_ref().map_or(&self.origin.queue, |original| &original.queue)
+    }
+
+    /// The exchange and the routing key with which it came to that queue.
+    pub fn home_address(&self) -> (&str, &str) {
+        match &self.original {
+            Some(original) => (&original.exchange, &original.routing_key),
+            None => (&self.message.exchange, &self.message.routing_key),
         }
     }
 

@@ -14,7 +14,7 @@ use chrono::{DateTime, Utc};
 use ulid::Ulid;
 
 use super::decode::{DecodeError, IssueRef, Summary};
-use super::{Attempt, AttemptSource, DeadLetter, IssueRecord, Origin, columns};
+use super::{Attempt, AttemptSource, DeadLetter, IssueRecord, Origin, Original, columns};
 use crate::dlq::fingerprint::GroupId;
 use crate::event::{HeaderValue, Message, Properties, Unreadable};
 use crate::headers;
@@ -25,6 +25,7 @@ pub(super) fn read_summaries(batch: &RecordBatch, each: &mut impl FnMut(&Summary
     let columns = Columns::of(batch);
     let ids = columns.text(columns::ID)?;
     let (pipelines, queues) = (columns.text(columns::PIPELINE)?, columns.text(columns::QUEUE)?);
+    let originals = Originals::of(&columns)?;
     let (exchanges, routing_keys) = (columns.text(columns::EXCHANGE)?, columns.text(columns::ROUTING_KEY)?);
     let received_at = columns.instants(columns::RECEIVED_AT)?;
     let dead_at = columns.instants(columns::DEAD_AT)?;
@@ -39,6 +40,9 @@ pub(super) fn read_summaries(batch: &RecordBatch, each: &mut impl FnMut(&Summary
             queue: queues.or_empty(row),
             exchange: exchanges.or_empty(row),
             routing_key: routing_keys.or_empty(row),
+            original_queue: originals.queue.get(row),
+            original_exchange: originals.exchange.get(row),
+            original_routing_key: originals.routing_key.get(row),
             received_at: received_at.instant(row)?,
             dead_at: dead_at.instant(row)?,
             stage: stages.or_empty(row),
@@ -58,6 +62,7 @@ pub(super) fn read_letters(batch: &RecordBatch, letters: &mut Vec<DeadLetter>) -
     let ids = columns.text(columns::ID)?;
     let origins = Origins::of(&columns)?;
     let messages = Messages::of(&columns)?;
+    let originals = Originals::of(&columns)?;
     let (issues, attempts) = (Issues::of(&columns)?, Attempts::of(&columns)?);
     let tags = columns.numbers::<UInt64Type>(columns::DELIVERY_TAG)?;
     let received_at = columns.instants(columns::RECEIVED_AT)?;
@@ -82,6 +87,7 @@ pub(super) fn read_letters(batch: &RecordBatch, letters: &mut Vec<DeadLetter>) -
             dead_at: dead_at.instant(row)?,
             body_hash: hashes.bytes(row)?.unwrap_or_else(|| message.body_hash()),
             body_sha256: sha256s.bytes(row)?,
+            original: originals.of_row(row),
             message,
             event_id: event_ids.owned(row),
             event_time: event_times.instant_or_null(row)?,
@@ -173,6 +179,30 @@ impl<'a> Origins<'a> {
             instance: self.instance.or_empty(row).to_owned(),
             shard: self.shard.get(row).unwrap_or(0),
             version: self.version.or_empty(row).to_owned(),
+        })
+    }
+}
+
+struct Originals<'a> {
+    queue: Text<'a>,
+    exchange: Text<'a>,
+    routing_key: Text<'a>,
+}
+
+impl<'a> Originals<'a> {
+    fn of(columns: &Columns<'a>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            queue: columns.text(columns::ORIGINAL_QUEUE)?,
+            exchange: columns.text(columns::ORIGINAL_EXCHANGE)?,
+            routing_key: columns.text(columns::ORIGINAL_ROUTING_KEY)?,
+        })
+    }
+
+    fn of_row(&self, row: usize) -> Option<Original> {
+        Some(Original {
+            queue: self.queue.owned(row)?,
+            exchange: self.exchange.or_empty(row).to_owned(),
+            routing_key: self.routing_key.or_empty(row).to_owned(),
         })
     }
 }

@@ -163,16 +163,22 @@ fn origin() -> impl Strategy<Value = Origin> {
 pub(crate) fn any_letter() -> impl Strategy<Value = DeadLetter> {
     let source = (0..AttemptSource::ALL.len()).prop_map(|at| AttemptSource::ALL[at]);
     let place = (any::<(u128, u64, u64, String)>(), text(), any::<Option<u64>>());
-    let event = (text(), option::of(instant()), any::<Option<[u8; 32]>>());
+    let original = option::of(any::<[String; 3]>().prop_map(|[queue, exchange, routing_key]| Original {
+        queue,
+        exchange,
+        routing_key,
+    }));
+    let event = (text(), option::of(instant()), any::<Option<[u8; 32]>>(), original);
     (origin(), message(), rejection(), source, place, event, instant(), instant()).prop_map(
         |(origin, message, rejection, source, place, event, received_at, dead_at)| {
             let ((id, tag, issues_not_kept, flush_id), source_file, source_line) = place;
-            let (event_id, event_time, body_sha256) = event;
+            let (event_id, event_time, body_sha256, original) = event;
             let delivery = Delivery { tag, received_at, message };
             let first = DeadLetter::new(id.into(), &Arc::new(origin), delivery, &rejection, source, dead_at);
             let again = Attempt { n: 2, source: AttemptSource::Replay, ..first.attempts[0].clone() };
             DeadLetter {
                 body_sha256,
+                original,
                 event_id,
                 event_time,
                 issues_not_kept,

@@ -178,7 +178,7 @@ fn a_file_that_lacks_newer_columns_is_read() {
     let letters = three();
     let file = file_of(
         &letters,
-        &["body_sha256", "body_hash", "event_id", "headers", "unreadable", "attempts", "shard"],
+        &["original_queue", "body_sha256", "body_hash", "event_id", "headers", "unreadable", "attempts", "shard"],
         Some("1"),
     );
     let back = by_id(decode(file.clone()).unwrap());
