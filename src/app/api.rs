@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::app::machine;
-use crate::config::{self, Config};
+use crate::config::{self, Config, PipelineKind};
 use crate::dlq::log::Log;
 use crate::dlq::records::Records;
 use crate::dlq::veil::Veil;
@@ -28,10 +28,17 @@ pub(super) fn parts(
     metrics: &Arc<Metrics>,
 ) -> http::api::Parts {
     let masked = &config.dlq.mask;
-    let pipeline = |plan: &Plan| http::api::Pipeline {
-        config: plan.config.clone(),
-        schema: plan.schema.label(),
-        veil: Veil::new(masked, plan.schema.sensitive(), plan.config.event_id.as_ref()),
+    let pipeline = |plan: &Plan| {
+        let is_judged = plan.config.kind == PipelineKind::Events;
+        http::api::Pipeline {
+            config: plan.config.clone(),
+            schema: if is_judged { plan.schema.label() } else { String::new() },
+            veil: match is_judged {
+                true => Veil::new(masked, plan.schema.sensitive(), plan.config.event_id.as_ref()),
+                // No schema tells what the bodies of other consumers hold.
+                false => Veil::of_unknown(masked),
+            },
+        }
     };
     http::api::Parts {
         config: api.clone(),

@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::VERSION;
 use crate::app::run::{committer, report_ledger, store_ready};
 use crate::app::{self, files, machine};
-use crate::config::Config;
+use crate::config::{Config, PipelineKind};
 use crate::ingest::{FileSource, ListParts, ListReport, Place, Stop, Watch, lines, take_list};
 use crate::metrics::Metrics;
 
@@ -40,6 +40,12 @@ pub async fn take(config: Config, options: TakeOptions, watcher: &dyn TakeWatche
         let names: Vec<_> = config.pipelines.iter().map(|pipeline| pipeline.name.as_str()).collect();
         format!("no pipeline {:?} in {}: there are {}", options.pipeline, config.file.display(), names.join(", "))
     })?;
+    if pipeline.kind != PipelineKind::Events {
+        anyhow::bail!(
+            "pipeline {:?} is of dead letters, which come from RabbitMQ only: name one of events",
+            pipeline.name
+        );
+    }
     let metrics = Arc::new(Metrics::new(VERSION));
     let store = app::open_store(&config, &metrics)?;
     let plan = Arc::new(app::compile(&config, pipeline)?);

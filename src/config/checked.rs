@@ -26,6 +26,20 @@ impl Config {
     pub fn pipeline(&self, name: &str) -> Option<&Pipeline> {
         self.pipelines.iter().find(|pipeline| pipeline.name == name)
     }
+
+    /// The pipeline that dead letters of the pipeline `name` are given back to, if they died in `queue`; `None` when there
+    /// is none.
+    pub fn replay_target(&self, name: &str, queue: &str) -> Option<&Pipeline> {
+        let own = self.pipeline(name)?;
+        match &own.kind {
+            PipelineKind::Events => Some(own),
+            PipelineKind::DeadLetters { replay_to: Some(target) } => self.pipeline(target),
+            PipelineKind::DeadLetters { replay_to: None } => {
+                let consumes = |pipeline: &&Pipeline| pipeline.kind == PipelineKind::Events && pipeline.queue == queue;
+                self.pipelines.iter().find(consumes)
+            }
+        }
+    }
 }
 
 /// A value that is never printed.
@@ -323,6 +337,8 @@ pub struct Pipeline {
     pub queue: String,
     /// `Some`: declare the queue (and bind it) before consuming; for demos and tests.
     pub declare: Option<Declare>,
+    pub kind: PipelineKind,
+    /// What is below and tells of events has no meaning for a pipeline of dead letters.
     pub format: Format,
     pub schema: PathBuf,
     /// Own key, else from `name.vN.json`, else the file stem and 1.
@@ -358,6 +374,25 @@ pub struct Pipeline {
     pub open_partitions_max: usize,
     /// zstd level of the Parquet files, 1 to 22.
     pub compression_level: i32,
+}
+
+/// What comes out of the queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PipelineKind {
+    /// Events to be archived.
+    Events,
+    /// Messages that the broker dead-lettered; each becomes a dead letter as it is.
+    DeadLetters {
+        /// The pipeline they are given back to; `None`: the one whose queue is that where the message died.
+        replay_to: Option<String>,
+    },
+}
+
+/// `kind` as it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    Events,
+    DeadLetter,
 }
 
 /// Which repeats are left out.

@@ -26,7 +26,7 @@ fn needed(key: &Key) -> bool {
     match key.fallback {
         Fallback::Required(_) => true,
         Fallback::Default(_) => key.kind.keys().iter().any(needed),
-        Fallback::Unset(_) => false,
+        Fallback::Unset(_) | Fallback::Expected(_) => false,
     }
 }
 

@@ -31,12 +31,15 @@ pub(super) enum Fallback {
     Unset(&'static str),
     /// It must be written; the text is an example.
     Required(&'static str),
+    /// It must be written unless another key says otherwise, which the check knows; the text is an example.
+    Expected(&'static str),
 }
 
 impl Fallback {
     pub(super) fn text(self) -> &'static str {
         match self {
-            Fallback::Default(text) | Fallback::Unset(text) | Fallback::Required(text) => text,
+            Fallback::Default(text) | Fallback::Unset(text) => text,
+            Fallback::Required(text) | Fallback::Expected(text) => text,
         }
     }
 }
@@ -132,7 +135,8 @@ pub(super) fn millionths(ratio: f64) -> u64 {
 
 /// Declares a section of the file: the struct that holds it as written, and the table of its keys.
 ///
-/// A key is `name: Type = default(value)`, `unset(example)` or `required(example)`, the value being one TOML value;
+/// A key is `name: Type = default(value)`, `unset(example)`, `required(example)` or
+/// `expected(example)`, the value being one TOML value;
 /// then, where it applies, `, within least to greatest` with `because "reason"`, and `, only "scheme" ..` of
 /// `store.url`. The doc comments are the reference text, for the people who write the file.
 macro_rules! section {
@@ -193,6 +197,7 @@ macro_rules! section {
     (@fallback default $value:tt) => { $crate::config::keys::Fallback::Default(stringify!($value)) };
     (@fallback unset $value:tt) => { $crate::config::keys::Fallback::Unset(stringify!($value)) };
     (@fallback required $value:tt) => { $crate::config::keys::Fallback::Required(stringify!($value)) };
+    (@fallback expected $value:tt) => { $crate::config::keys::Fallback::Expected(stringify!($value)) };
     (@bounds) => { None };
     (@bounds $least:literal $greatest:literal) => {
         Some($crate::config::keys::Bounds { least: stringify!($least), greatest: stringify!($greatest), because: None })

@@ -3,13 +3,14 @@
 
 use std::time::Duration;
 
-use super::checked::{Dedupe, Format, LogFormat, OnTrip, QueueType, Role, Secret, SplitBy, TimeFormat};
+use super::checked::{Dedupe, Flow, Format, LogFormat, OnTrip, QueueType, Role, Secret, SplitBy, TimeFormat};
 use super::keys::{Kind, section};
 use super::read::{AnyText, Given, Ratio, Raw, Size, words};
 use super::text::{FilePath, Text};
 
 words!(LogFormat: "text" => Text, "json" => Json);
 words!(QueueType: "classic" => Classic, "quorum" => Quorum);
+words!(Flow: "events" => Events, "dead-letter" => DeadLetter);
 words!(Dedupe: "redelivered" => Redelivered, "window" => Window);
 words!(OnTrip: "divert" => Divert, "pause" => Pause);
 words!(SplitBy: "app_id" => AppId, "routing_key" => RoutingKey, "exchange" => Exchange, "schema" => Schema, "type" => Type);
@@ -288,10 +289,17 @@ section! {
         queue_type: QueueType = default("quorum");
         /// Exchanges to bind a declared queue to, each with its routing key ("" for none). The exchanges must exist.
         bind: Vec<Given<Bind>> = unset([{ exchange = "events", routing_key = "flights.#" }]);
+        /// What comes out of the queue: "events", to be archived, or "dead-letter", messages that RabbitMQ dead-lettered
+        /// into it. Each of those becomes a dead letter as it is. Of the keys below, such a pipeline takes only prefetch,
+        /// shards, flush and replay_to.
+        kind: Flow = default("events");
+        /// The pipeline that dead letters of this one are given back to. Only with kind = "dead-letter". Unset: the one
+        /// whose queue is that where the message died.
+        replay_to: Text = unset("flights");
         /// What bodies are.
-        format: Format = required("json");
+        format: Format = expected("json");
         /// What events must look like: a JSON Schema, draft 2020-12 or the one its $schema names.
-        schema: FilePath = required("schemas/flight.v1.json");
+        schema: FilePath = expected("schemas/flight.v1.json");
         /// The schema's name in the column _schema. Unset: `name` of a file called `name.vN.json`, else the file's name
         /// without .json.
         schema_name: Text = unset("flight");

@@ -47,12 +47,14 @@ pub(super) struct Reader<'a> {
     pub directory: &'a Path,
     pub surroundings: &'a Surroundings<'a>,
     pub notes: Notes<'a>,
+    /// Keys that are not written and are expected, each with an example: the check knows whether they must be.
+    pub absent: Vec<(Place, &'static str)>,
 }
 
 impl<'a> Reader<'a> {
     pub(super) fn new(file: &'a Path, text: &'a str, surroundings: &'a Surroundings<'a>) -> Self {
         let directory = file.parent().unwrap_or(Path::new(""));
-        Self { text, directory, surroundings, notes: Notes::new(file) }
+        Self { text, directory, surroundings, notes: Notes::new(file), absent: Vec::new() }
     }
 
     /// Reads the whole file; what is no TOML is noted line by line.
@@ -187,6 +189,10 @@ impl Fields<'_, '_> {
                 Some(Given { value: T::read(&default, &place, self.reader)?, place })
             }
             Fallback::Unset(_) => None,
+            Fallback::Expected(example) => {
+                self.reader.absent.push((place, example));
+                None
+            }
             Fallback::Required(example) => {
                 let mend = match key.kind {
                     Kind::List(Kind::Section(_)) => format!("add a section [[{name}]]"),

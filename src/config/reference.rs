@@ -45,7 +45,8 @@ pub fn reference() -> String {
             if !plain(key) {
                 comment(&mut text, &particulars(key));
             }
-            let mark = if matches!(key.fallback, Fallback::Required(_)) { "" } else { "#" };
+            let needed = matches!(key.fallback, Fallback::Required(_) | Fallback::Expected(_));
+            let mark = if needed { "" } else { "#" };
             text.push_str(&format!("{mark}{} = {}\n", key.name, value(key)));
         }
     }
@@ -97,7 +98,7 @@ fn particulars(key: &Key) -> String {
         sentence.push_str(&format!("; only for {kinds}"));
     }
     match key.fallback {
-        Fallback::Required(_) => sentence.push_str("; required"),
+        Fallback::Required(_) | Fallback::Expected(_) => sentence.push_str("; required"),
         Fallback::Unset(_) => sentence.push_str("; not set by default"),
         Fallback::Default(_) => {}
     }

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use crate::archive::{Batches, Refused, Row, time};
-use crate::config::TimeFormat;
+use crate::config::{PipelineKind, TimeFormat};
 use crate::decode::{Decoder, JsonDecoder, JsonLimits};
+use crate::dlq::death::{self, Death};
 use crate::event::{Delivery, Unreadable};
 use crate::ingest::Plan;
 use crate::rejection::{Code, Issue, Rejection};
@@ -59,6 +60,9 @@ impl Judge {
             let event_id = delivery.message.properties.name().filter(|_| by_message).map(str::to_owned);
             Rejected { rejection, event_id }
         };
+        if plan.config.kind != PipelineKind::Events {
+            return Err(undecoded(death::rejection(Death::newest(&delivery.message).as_ref())));
+        }
         if !delivery.message.unreadable.is_empty() {
             return Err(undecoded(unreadable(&delivery.message.unreadable)));
         }

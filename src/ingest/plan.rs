@@ -10,7 +10,7 @@ use ulid::Ulid;
 
 use crate::archive::{Layout, LayoutError, LayoutOptions};
 use crate::broker::Backoff;
-use crate::config;
+use crate::config::{self, PipelineKind};
 use crate::dlq::record::Origin;
 use crate::schema::columns::{ColumnsError, columns};
 use crate::schema::{Schema, SchemaError, Validator};
@@ -62,7 +62,13 @@ impl Plan {
         instance: &str,
         read: &dyn Fn(&Path) -> io::Result<String>,
     ) -> Result<Self, PlanError> {
-        let schema = Schema::load(&config.schema, &config.schema_name, config.schema_version, read)?;
+        let schema = match config.kind {
+            PipelineKind::Events => Schema::load(&config.schema, &config.schema_name, config.schema_version, read)?,
+            // Nothing of them is judged: any schema will do.
+            PipelineKind::DeadLetters { .. } => {
+                Schema::load(Path::new("/dead-letters.json"), "", 0, &|_| Ok("{\"type\":\"object\"}".to_owned()))?
+            }
+        };
         let validator = schema.validator(config.issues_max)?;
         let options = LayoutOptions {
             schema_label: schema.label(),
@@ -77,12 +83,13 @@ impl Plan {
 
     /// What the dead letters of one shard have in common.
     pub fn dead_letter_origin(&self, shard: u16) -> Origin {
+        let is_judged = self.config.kind == PipelineKind::Events;
         Origin {
             pipeline: self.config.name.clone(),
             queue: self.config.queue.clone(),
-            format: self.config.format.as_str().to_owned(),
-            schema: self.schema.label(),
-            schema_hash: Some(self.schema.hash().to_owned()),
+            format: if is_judged { self.config.format.as_str().to_owned() } else { String::new() },
+            schema: if is_judged { self.schema.label() } else { String::new() },
+            schema_hash: is_judged.then(|| self.schema.hash().to_owned()),
             instance: self.instance.clone(),
             shard: shard.into(),
             version: crate::VERSION.to_owned(),

@@ -10,7 +10,9 @@ use tracing::error;
 use ulid::Ulid;
 
 use crate::archive::{self, Batches, EncodedFile, FileFacts, SealedBatch};
-use crate::dlq::record::{self, AttemptSource, DeadLetter, Origin as DeadLetterOrigin};
+use crate::config::PipelineKind;
+use crate::dlq::death::Death;
+use crate::dlq::record::{self, AttemptSource, DeadLetter, Origin as DeadLetterOrigin, Original};
 use crate::dlq::rules::Rules;
 use crate::event::Delivery;
 use crate::ingest::breaker::Judged;
@@ -19,7 +21,7 @@ use crate::ingest::repeats::{Key, Repeats, Sighting};
 use crate::ingest::{Plan, Surroundings};
 use crate::metrics::PipelineMetrics;
 use crate::receipt::{Receipt, RequeueCause, Tally};
-use crate::rejection::{Code, Issue, Rejection};
+use crate::rejection::{Code, Issue, Rejection, Stage};
 
 /// Where deliveries come from, as dead letters and object names tell it.
 #[derive(Clone, Debug)]
@@ -292,10 +294,17 @@ impl Worker {
         let mut letter = DeadLetter::new(id, &self.dead_letter_origin, delivery, &rejection, self.origin.source, now);
         self.rules.apply(&mut letter);
         letter.event_id = event_id;
+        if self.plan.config.kind != PipelineKind::Events {
+            letter.original = Death::newest(&letter.message).map(Original::from);
+        }
         letter.source_file.clone_from(&self.origin.file);
         letter.source_line = line;
         self.tally.add_dead_letter(rejection.code());
-        self.judged.bad[rejection.code().class() as usize] += 1;
+        match rejection.code().stage() {
+            // What a pipeline of dead letters is for.
+            Stage::Broker => self.judged.good += 1,
+            _ => self.judged.bad[rejection.code().class() as usize] += 1,
+        }
         self.dead.push(letter);
     }
 

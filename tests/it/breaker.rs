@@ -8,7 +8,7 @@ use std::time::Duration;
 use chrono::Utc;
 use lapin::types::AMQPValue;
 use parqueduct::broker::memory::Memory;
-use parqueduct::config::{Breaker, Flush, Format, OnTrip, PartitionKey, Pipeline, TimeFormat};
+use parqueduct::config::{Breaker, Flush, Format, OnTrip, PartitionKey, Pipeline, PipelineKind, TimeFormat};
 use parqueduct::event::Message;
 use parqueduct::ingest::{Committer, LookBackLimits, PipelineParts, Plan, Stop, Surroundings, run_pipeline};
 use parqueduct::metrics::{Metrics, PipelineMetrics};
@@ -47,6 +47,7 @@ fn pipeline(schema: OnTrip) -> Pipeline {
         name: QUEUE.to_owned(),
         queue: QUEUE.to_owned(),
         declare: None,
+        kind: PipelineKind::Events,
         format: Format::Json,
         schema: Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/order.v1.json"),
         schema_name: "order".to_owned(),

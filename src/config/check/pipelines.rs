@@ -1,10 +1,10 @@
 //! `[[pipeline]]`: each by itself, then all beside each other.
 
 use super::rules::Rule;
-use crate::config::checked::{Breaker, Declare, Dedupe, Flush, PartitionKey, Pipeline};
+use crate::config::checked::{Breaker, Declare, Dedupe, Flow, Flush, Format, PartitionKey, Pipeline, PipelineKind};
 use crate::config::finding::Place;
 use crate::config::raw;
-use crate::config::read::{Given, Reader};
+use crate::config::read::{Given, Reader, Section};
 use crate::config::text::Text;
 use crate::config::units::{self, show_duration};
 use crate::value::Pointer;
@@ -52,15 +52,90 @@ fn neighbours(pipelines: &[Given<raw::Pipeline>], reader: &mut Reader<'_>) {
                 format!("{} is also consumed by the pipeline of line {line}, so each gets a part of it", queue.value);
             reader.notes.warning(&queue.place, problem, "give each pipeline its own queue, or raise shards");
         }
+        replay_target(pipelines, &pipeline.value, reader);
     }
 }
 
+/// Dead letters are given back to a pipeline of events.
+fn replay_target(pipelines: &[Given<raw::Pipeline>], pipeline: &raw::Pipeline, reader: &mut Reader<'_>) {
+    let (Some(target), true) = (&pipeline.replay_to, is_dead_letter(pipeline)) else { return };
+    let is_target = |other: &&Given<raw::Pipeline>| {
+        other.value.name.as_ref().is_some_and(|name| name.value.value == target.value.value)
+    };
+    let problem = match pipelines.iter().find(is_target) {
+        Some(other) if !is_dead_letter(&other.value) => return,
+        Some(_) => format!("{} is a pipeline of dead letters itself", target.value),
+        None => format!("there is no pipeline {}", target.value),
+    };
+    reader.notes.error(&target.place, problem, "name a pipeline of events, or leave it out");
+}
+
+fn is_dead_letter(section: &raw::Pipeline) -> bool {
+    section.kind.as_ref().is_some_and(|kind| kind.value == Flow::DeadLetter)
+}
+
+/// The keys that only tell of events; `schema` and `format` among them.
+const ABOUT_EVENTS: &[&str] = &[
+    "format",
+    "schema",
+    "schema_name",
+    "schema_version",
+    "event_id",
+    "dedupe",
+    "dedupe_window",
+    "event_time",
+    "event_time_format",
+    "event_time_ahead_max",
+    "event_time_behind_max",
+    "partition_by",
+    "keep_raw",
+    "body_max",
+    "depth_max",
+    "issues_max",
+    "open_partitions_max",
+    "compression_level",
+    "breaker",
+];
+
+/// What the section says of its kind; `None` when what it says does not fit it, or something is missing.
+fn kind(section: &raw::Pipeline, reader: &mut Reader<'_>) -> Option<PipelineKind> {
+    let places = section.places();
+    if section.kind.as_ref()?.value == Flow::DeadLetter {
+        let odd = |(name, place): &&(&str, Place)| ABOUT_EVENTS.contains(name) && place.written;
+        let mut fits = true;
+        for (_, place) in places.iter().filter(odd) {
+            reader.notes.error(place, "is not for a pipeline of dead letters", "remove it");
+            fits = false;
+        }
+        let replay_to = section.replay_to.as_ref().map(|given| given.value.value.clone());
+        return fits.then_some(PipelineKind::DeadLetters { replay_to });
+    }
+    if let Some(given) = &section.replay_to {
+        reader.notes.warning(&given.place, "is not used", "add kind = \"dead-letter\", or remove it");
+    }
+    let mut is_whole = true;
+    for (name, place) in places {
+        // One that is written but was refused is not among these, and noted already.
+        let absent = reader.absent.iter().find(|(absent, _)| *absent == place);
+        if let Some((_, example)) = absent {
+            reader.notes.error(&place, "is missing", format!("add {name} = {example}, or what it is here"));
+            is_whole = false;
+        }
+    }
+    is_whole.then_some(PipelineKind::Events)
+}
+
 fn pipeline(section: &raw::Pipeline, rules: &[Rule], reader: &mut Reader<'_>) -> Option<Pipeline> {
+    let kind = kind(section, reader);
+    let is_dead_letter = is_dead_letter(section);
     let name = section.name.as_ref().and_then(|name| pipeline_name(name, reader));
     let queue = section.queue.as_ref().and_then(|queue| short_string(&queue.value, &queue.place, reader));
     let declare = declare(section, reader);
     let schema = section.schema.as_ref().and_then(|schema| super::readable(schema, None, reader));
-    let (schema_name, schema_version) = identity(section, reader);
+    let (schema_name, schema_version) = match is_dead_letter {
+        true => (Some(String::new()), Some(0)),
+        false => identity(section, reader),
+    };
     let event_id = pointer_if(section.event_id.as_ref(), reader);
     let event_time = pointer_if(section.event_time.as_ref(), reader);
     if let (None, Some(format)) = (&section.event_time, &section.event_time_format)
@@ -75,8 +150,9 @@ fn pipeline(section: &raw::Pipeline, rules: &[Rule], reader: &mut Reader<'_>) ->
         name: name?,
         queue: queue?,
         declare: declare?,
-        format: section.format.as_ref()?.value,
-        schema: schema?,
+        kind: kind?,
+        format: section.format.as_ref().map(|given| given.value).or(is_dead_letter.then_some(Format::Json))?,
+        schema: schema.or(is_dead_letter.then(Default::default))?,
         schema_name: schema_name?,
         schema_version: schema_version?,
         event_id: event_id?,

@@ -541,3 +541,56 @@ fn a_breaker_is_read_and_its_ratio_is_one() {
     finds("schema = \"stop\"", "schema", "\"stop\" is not known", "\"divert\" or \"pause\"");
     finds("pause = 30", "pause", "without a unit", "\"30s\"");
 }
+
+/// [`SOUND`](super::SOUND) and a pipeline of dead letters with `lines`.
+fn beside_events(lines: &str) -> String {
+    format!("{}[[pipeline]]\nname = \"dead\"\nqueue = \"dead\"\nkind = \"dead-letter\"\n{lines}", super::SOUND)
+}
+
+#[test]
+fn a_pipeline_of_dead_letters_needs_no_schema_and_knows_whom_its_letters_are_given_back_to() {
+    let target = |lines: &str, queue: &str| {
+        let loaded = sound(&beside_events(lines));
+        assert_eq!(loaded.warnings, []);
+        loaded.config.replay_target("dead", queue).map(|pipeline| pipeline.name.clone())
+    };
+    assert_eq!(target("", "flights"), Some("flights".to_owned()), "whose queue it is");
+    assert_eq!(target("", "other"), None);
+    assert_eq!(target("replay_to = \"flights\"\nprefetch = 100\n", "other"), Some("flights".to_owned()));
+    let config = sound(&beside_events("")).config;
+    assert_eq!(config.replay_target("flights", "any").map(|pipeline| pipeline.name.as_str()), Some("flights"));
+    assert!(config.replay_target("none", "any").is_none());
+}
+
+#[test]
+fn what_a_pipeline_of_dead_letters_cannot_use_is_refused() {
+    assert_eq!(
+        lines(&beside_events("format = \"json\"\nevent_id = \"/id\"\n")),
+        [
+            "16: pipeline.format: is not for a pipeline of dead letters: remove it",
+            "17: pipeline.event_id: is not for a pipeline of dead letters: remove it",
+        ]
+    );
+    assert_eq!(
+        lines(&beside_events("replay_to = \"dead\"\n")),
+        [
+            "16: pipeline.replay_to: \"dead\" is a pipeline of dead letters itself: name a pipeline of events, or leave it out"
+        ]
+    );
+    assert_eq!(
+        lines(&beside_events("replay_to = \"gone\"\n")),
+        ["16: pipeline.replay_to: there is no pipeline \"gone\": name a pipeline of events, or leave it out"]
+    );
+    assert_eq!(
+        lines(&with("pipeline", "replay_to = \"flights\"")),
+        ["8: warning: pipeline.replay_to: is not used: add kind = \"dead-letter\", or remove it"]
+    );
+    let text = super::SOUND.replace("format = \"json\"\nschema = \"schemas/flight.v1.json\"\n", "");
+    assert_eq!(
+        lines(&text),
+        [
+            "7: pipeline.format: is missing: add format = \"json\", or what it is here",
+            "7: pipeline.schema: is missing: add schema = \"schemas/flight.v1.json\", or what it is here",
+        ]
+    );
+}

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use parqueduct::broker::memory::Memory;
-use parqueduct::config::{Breaker, Flush, Format, OnTrip, PartitionKey, Pipeline, TimeFormat};
+use parqueduct::config::{Breaker, Flush, Format, OnTrip, PartitionKey, Pipeline, PipelineKind, TimeFormat};
 use parqueduct::event::{Message, Properties};
 use parqueduct::ingest::{
     Committer, LookBackLimits, PipelineParts, Plan, ShardPanicked, Stop, Surroundings, run_pipeline,
@@ -195,6 +195,7 @@ impl World {
             name: PIPELINE.to_owned(),
             queue: QUEUE.to_owned(),
             declare: None,
+            kind: PipelineKind::Events,
             format: Format::Json,
             schema: Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/order.v1.json"),
             schema_name: "order".to_owned(),
