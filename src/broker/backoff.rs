@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Waits drawn at random between a fixed minimum and a bound that doubles up to a fixed maximum ("full jitter": shards
 /// that lost the same broker do not come back at the same moment).
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Backoff {
     min: Duration,
     max: Duration,

@@ -102,11 +102,21 @@ impl Brokers {
 
     /// Tries each broker once. Unavailable outweighs refused: it may be the one that would have us.
     pub(super) async fn connect(&self, name: &str) -> Result<Link, ConnectError> {
+        self.connect_to_one(name, false).await.map(|(link, _)| link)
+    }
+
+    /// The same, with what the broker says of itself.
+    pub(super) async fn connect_greeted(&self, name: &str) -> Result<(Link, Greeting), ConnectError> {
+        let (link, dial) = self.connect_to_one(name, true).await?;
+        Ok((link, take(&dial.greeting).unwrap_or_default()))
+    }
+
+    async fn connect_to_one(&self, name: &str, greeted: bool) -> Result<(Link, Arc<Dial>), ConnectError> {
         let first = self.next.fetch_add(1, Relaxed);
         let mut worst: Option<ConnectError> = None;
         for index in 0..self.endpoints.len() {
-            match self.attempt((first + index) % self.endpoints.len(), name, false).await {
-                Ok((link, _)) => return Ok(link),
+            match self.attempt((first + index) % self.endpoints.len(), name, greeted).await {
+                Ok(opened) => return Ok(opened),
                 Err(error) if worst.as_ref().is_none_or(ConnectError::needs_a_person) => worst = Some(error),
                 Err(_) => {}
             }

@@ -1,4 +1,6 @@
-//! What AMQP does not tell of a queue, from the HTTP API of RabbitMQ's management plugin. It is only read.
+//! What AMQP does not tell, from the HTTP API of RabbitMQ's management plugin. It is only read.
+
+pub mod routes; // which queues a message would reach
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use reqwest::Url;
@@ -41,20 +43,10 @@ pub async fn survey(
     surroundings: Surroundings,
     queues: &[String],
 ) -> Option<Result<Survey, Silent>> {
-    let url = config.management.as_ref()?;
-    let silent =
-        |reason| Silent { api: "of rabbitmq.management".into(), reason, mend: "put right rabbitmq.management" };
-    let url = match fresh(url, surroundings.read).await.map(|text| text.parse::<Url>()) {
-        Ok(Ok(url)) => url,
-        Ok(Err(error)) => return Some(Err(silent(error.to_string()))),
-        Err(reason) => return Some(Err(silent(reason))),
-    };
-    let vhost = match vhost(config, surroundings).await {
-        Ok(vhost) => vhost,
-        Err(reason) => return Some(Err(Silent { mend: "put right rabbitmq.uri", ..silent(reason) })),
-    };
-    let api = Api { web: Web { ca: config.ca.clone(), patience: config.connect_timeout }, url };
-    Some(api.survey(&vhost, queues).await)
+    match Api::of(config, surroundings).await? {
+        Ok((api, vhost)) => Some(api.survey(&vhost, queues).await),
+        Err(silent) => Some(Err(silent)),
+    }
 }
 
 async fn vhost(config: &RabbitMq, surroundings: Surroundings) -> Result<String, String> {
@@ -70,6 +62,23 @@ struct Api {
 }
 
 impl Api {
+    /// The configured API, and the virtual host to ask it about; `None`: none is configured.
+    async fn of(config: &RabbitMq, surroundings: Surroundings) -> Option<Result<(Self, String), Silent>> {
+        let url = config.management.as_ref()?;
+        let silent =
+            |reason| Silent { api: "of rabbitmq.management".into(), reason, mend: "put right rabbitmq.management" };
+        let url = match fresh(url, surroundings.read).await.map(|text| text.parse::<Url>()) {
+            Ok(Ok(url)) => url,
+            Ok(Err(error)) => return Some(Err(silent(error.to_string()))),
+            Err(reason) => return Some(Err(silent(reason))),
+        };
+        let api = Api { web: Web { ca: config.ca.clone(), patience: config.connect_timeout }, url };
+        match vhost(config, surroundings).await {
+            Ok(vhost) => Some(Ok((api, vhost))),
+            Err(reason) => Some(Err(Silent { mend: "put right rabbitmq.uri", ..silent(reason) })),
+        }
+    }
+
     async fn survey(&self, vhost: &str, queues: &[String]) -> Result<Survey, Silent> {
         let overview = self.ask("overview").await?;
         let overview = match (overview.status, object(&overview)) {
@@ -88,7 +97,6 @@ impl Api {
         let version = overview.get("rabbitmq_version").and_then(Value::as_str).and_then(version);
         let mut settings = Vec::new();
         for queue in queues {
-            let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
             let answer = self.ask(&format!("queues/{}/{}", encoded(vhost), encoded(queue))).await?;
             settings.push(match answer.status {
                 404 => Ok(None),
@@ -116,6 +124,10 @@ impl Api {
     fn silent(&self, reason: String, mend: &'static str) -> Silent {
         Silent { api: self.origin(), reason, mend }
     }
+}
+
+fn encoded(text: &str) -> String {
+    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }
 
 fn object(answer: &Answer) -> Option<Map<String, Value>> {

@@ -33,7 +33,7 @@ use crate::config::{Declare, Secret};
 use crate::event::Delivery;
 
 pub use backoff::Backoff;
-pub use properties::TooLong;
+pub use properties::{TooLong, wire_bytes};
 pub use rabbit::Rabbit;
 
 /// The clock the caller lends; read once for each batch of deliveries.

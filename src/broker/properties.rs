@@ -103,6 +103,41 @@ pub(super) fn to_amqp(properties: &Properties) -> Result<BasicProperties, TooLon
     Ok(amqp)
 }
 
+/// Bytes that `properties` take on the wire behind their flags (AMQP 0-9-1, 4.2.6.1),
+///
+/// # Errors
+/// [`TooLong`]: AMQP cannot carry one of the texts.
+pub fn wire_bytes(properties: &Properties) -> Result<usize, TooLong> {
+    to_amqp(properties)?;
+    let Properties { content_type, content_encoding, correlation_id, reply_to, expiration, .. } = properties;
+    let Properties { message_id, kind, user_id, app_id, cluster_id, .. } = properties;
+    let texts = [content_type, content_encoding, correlation_id, reply_to, expiration];
+    let texts = texts.into_iter().chain([message_id, kind, user_id, app_id, cluster_id]);
+    let texts: usize = texts.flatten().map(|text| 1 + text.len()).sum();
+    let octets = usize::from(properties.delivery_mode.is_some()) + usize::from(properties.priority.is_some());
+    let timestamp = properties.timestamp.map_or(0, |_| 8);
+    Ok(texts + octets + timestamp + properties.headers.as_deref().map_or(0, table_bytes))
+}
+
+fn table_bytes(members: &[(String, HeaderValue)]) -> usize {
+    let member = |(name, value): &(String, HeaderValue)| 1 + name.len() + 1 + value_bytes(value);
+    4 + members.iter().map(member).sum::<usize>()
+}
+
+fn value_bytes(value: &HeaderValue) -> usize {
+    match value {
+        HeaderValue::Void => 0,
+        HeaderValue::Bool(_) | HeaderValue::I8(_) | HeaderValue::U8(_) => 1,
+        HeaderValue::I16(_) | HeaderValue::U16(_) => 2,
+        HeaderValue::I32(_) | HeaderValue::U32(_) | HeaderValue::F32(_) => 4,
+        HeaderValue::Decimal { .. } => 5,
+        HeaderValue::I64(_) | HeaderValue::F64(_) | HeaderValue::Timestamp(_) => 8,
+        HeaderValue::Text(bytes) | HeaderValue::Bytes(bytes) => 4 + bytes.len(),
+        HeaderValue::Array(values) => 4 + values.iter().map(|value| 1 + value_bytes(value)).sum::<usize>(),
+        HeaderValue::Table(members) => table_bytes(members),
+    }
+}
+
 fn table_to_amqp(headers: &[(String, HeaderValue)]) -> Result<FieldTable, TooLong> {
     let mut table = FieldTable::default();
     for (name, value) in headers {
@@ -200,6 +235,24 @@ mod tests {
         fn what_is_sent_is_what_is_received(properties in any_properties()) {
             prop_assert_eq!(from_amqp(&to_amqp(&properties).expect("all texts are short")), properties);
         }
+    }
+
+    #[test]
+    fn the_bytes_on_the_wire_are_those_of_the_specification() {
+        let array = HeaderValue::Array(vec![HeaderValue::Bool(true), HeaderValue::I64(1)]);
+        let decimal = HeaderValue::Decimal { scale: 2, value: 1234 };
+        let headers =
+            [("a", array), ("bc", HeaderValue::Text(b"xyz".to_vec())), ("d", decimal), ("e", HeaderValue::Void)];
+        let properties = Properties {
+            content_type: Some("text".to_owned()),
+            headers: Some(headers.map(|(name, value)| (name.to_owned(), value)).to_vec()),
+            priority: Some(1),
+            timestamp: Some(1),
+            ..Properties::default()
+        };
+        let of_headers = (2 + 1 + 4 + 2 + 9) + (3 + 1 + 4 + 3) + (2 + 1 + 5) + (2 + 1);
+        assert_eq!(wire_bytes(&properties), Ok(5 + 4 + of_headers + 1 + 8));
+        assert_eq!(wire_bytes(&Properties::default()), Ok(0));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Publishing with confirms, on a connection of its own.
 
+pub mod batch; // with an outcome for each message
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -86,17 +88,7 @@ impl Publisher {
         name: &str,
         limits: PublisherLimits,
     ) -> Result<Self, ConnectError> {
-        let link = Brokers::new(config, surroundings)?.connect(name).await?;
-        let options = ConfirmSelectOptions { nowait: false };
-        let selected = timeout(config.connect_timeout, link.channel.confirm_select(options)).await;
-        match selected {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(request_error(&link.broker, "(none)", &error)),
-            Err(_) => {
-                let reason = format!("no confirms within {:?}", config.connect_timeout);
-                return Err(ConnectError::Unavailable { broker: link.broker, reason });
-            }
-        }
+        let link = with_confirms(config, Brokers::new(config, surroundings)?.connect(name).await?).await?;
         let in_flight = VecDeque::with_capacity(limits.in_flight_max);
         let close_timeout = config.connect_timeout;
         Ok(Self { link, limits, close_timeout, in_flight, published: Published::default(), exchange: String::new() })
@@ -193,15 +185,7 @@ impl Publisher {
     }
 
     fn failure(&self, error: &lapin::Error) -> PublishError {
-        let broker = self.link.broker.clone();
-        match error.kind() {
-            ErrorKind::ProtocolError(refusal) if refusal.get_id() != 320 => PublishError::Refused {
-                broker,
-                exchange: self.exchange.clone(),
-                reason: format!("{} {}", refusal.get_id(), refusal.get_message()),
-            },
-            _ => PublishError::Lost { broker, reason: error.to_string() },
-        }
+        refused_or_lost(&self.link.broker, &self.exchange, error)
     }
 
     fn too_slow(&self) -> PublishError {
@@ -212,6 +196,32 @@ impl Publisher {
         };
         let reason = format!("no confirm within {:?}{blocked}", self.limits.confirm_timeout);
         PublishError::Lost { broker: self.link.broker.clone(), reason }
+    }
+}
+
+/// Has the channel of `link` confirm.
+async fn with_confirms(config: &RabbitMq, link: Link) -> Result<Link, ConnectError> {
+    let options = ConfirmSelectOptions { nowait: false };
+    let selected = timeout(config.connect_timeout, link.channel.confirm_select(options)).await;
+    match selected {
+        Ok(Ok(())) => Ok(link),
+        Ok(Err(error)) => Err(request_error(&link.broker, "(none)", &error)),
+        Err(_) => {
+            let reason = format!("no confirms within {:?}", config.connect_timeout);
+            Err(ConnectError::Unavailable { broker: link.broker, reason })
+        }
+    }
+}
+
+fn refused_or_lost(broker: &str, exchange: &str, error: &lapin::Error) -> PublishError {
+    let broker = broker.to_owned();
+    match error.kind() {
+        ErrorKind::ProtocolError(refusal) if refusal.get_id() != 320 => PublishError::Refused {
+            broker,
+            exchange: exchange.to_owned(),
+            reason: format!("{} {}", refusal.get_id(), refusal.get_message()),
+        },
+        _ => PublishError::Lost { broker, reason: error.to_string() },
     }
 }
 
