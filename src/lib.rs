@@ -21,8 +21,9 @@ pub mod dlq; // bad events: record, fingerprint, groups
 pub mod schema; // value -> event or why not; schema -> columns
 pub mod store; // object stores; intents and outcomes of flushes
 
-// The flow, then the rim.
+// The flows, then the rim.
 pub mod ingest; // FLOW 1: broker -> decode -> validate -> archive | dlq -> settle
+pub mod replay; // FLOW 2: dead letters -> fix -> pipeline or broker
 
 pub mod app; // wiring; the only reader of clock, environment and files
 pub mod cli; // commands

@@ -20,6 +20,7 @@ mod main_job;
 mod model;
 mod outage;
 mod poison;
+mod replay_broker;
 mod store;
 mod tidy;
 mod trouble;

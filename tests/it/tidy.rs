@@ -12,7 +12,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("words", &["column", "event", "headers", "mask", "metrics", "receipt", "rejection", "value"]),
     ("config", &["config"]),
     ("parts", &["archive", "broker", "decode", "dlq", "schema", "store"]),
-    ("flows", &["ingest"]),
+    ("flows", &["ingest", "replay"]),
     ("rim", &["http", "cli", "app", "main"]),
 ];
 
