@@ -1,5 +1,7 @@
 //! How a column is named and marked: what `schema`, which makes columns, and `archive`, which fills them, agree on.
 
+use std::collections::HashSet;
+
 /// Marks a text column (or list element) that holds JSON text; the value is `"true"`.
 pub const JSON_KEY: &str = "parqueduct.json";
 
@@ -40,6 +42,15 @@ pub const SYSTEM: [&str; 13] = [
     EXTRA,
     RAW,
 ];
+
+/// What a schema says that columns do not: by the pointers of properties, `[*]` for an array's elements.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hints {
+    /// Those that must be there: where their column is null, the event had `null`, and not nothing.
+    pub required: HashSet<String>,
+    /// Decimals that are strings in an event, and not numbers.
+    pub decimal_texts: HashSet<String>,
+}
 
 /// Names no property's column may have, in whatever case: the system columns, and the directories `date=` and `hour=`,
 /// which readers turn into columns. Independent of the configuration, so that a schema always gives the same columns.

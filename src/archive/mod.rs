@@ -17,6 +17,7 @@ mod numbers;
 mod partition;
 mod path;
 mod plan;
+mod read;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -27,4 +28,5 @@ pub use encode::{EncodeError, EncodedFile, FORMAT_VERSION, FileFacts, encode, en
 pub use layout::{Layout, LayoutError, LayoutOptions};
 pub use partition::{Partitioner, VALUE_BYTES_MAX};
 pub use path::path;
+pub use read::{GoodEvent, ReadError, rows};
 pub use rows::Row;

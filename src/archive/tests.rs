@@ -1,5 +1,7 @@
 //! From events to files and back, with the reader of the parquet crate.
 
+mod back; // and back without the schema
+
 use std::collections::HashMap;
 use std::sync::Arc;
 

@@ -2,6 +2,7 @@
 
 mod catalog; // a schema and the files it refers to
 pub mod columns; // a schema -> the columns of its files
+mod hints; // what columns do not say
 mod issues; // validation errors -> issues
 mod json; // the tape as the validator sees it
 mod location; // schema files as URIs, and back
@@ -12,5 +13,6 @@ mod tests;
 mod validate; // the verdict
 
 pub use catalog::{Place, Schema, SchemaError};
+pub use hints::hints;
 pub use sensitive::SENSITIVE;
 pub use validate::Validator;
