@@ -15,6 +15,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::app;
 use crate::config::{self, Config, Severity};
 use crate::metrics::Metrics;
+use crate::replay::fix;
 
 /// Carries events from RabbitMQ into partitioned Parquet, and keeps every event that fails, with the reason.
 #[derive(Debug, Parser)]
@@ -39,6 +40,9 @@ enum Command {
     /// Print the commented default configuration, or its JSON Schema for editors
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// The process that runs the jq program of a fix for another of this program's processes
+    #[command(name = fix::jq::COMMAND, hide = true)]
+    JqWorker,
 }
 
 #[derive(Debug, Subcommand)]
@@ -123,6 +127,11 @@ fn run(command: Command) -> Result<(), Failure> {
             block_on(publish::run(config, args))
         }
         Command::Dlq(args) => run_dlq(&args),
+        Command::JqWorker => {
+            // Stops quietly when the other side goes away.
+            let _closed_pipe = fix::jq::serve(std::io::stdin().lock(), std::io::stdout().lock());
+            Ok(())
+        }
         Command::Config(command) => {
             let text = match command {
                 ConfigCommand::Reference => config::reference(),

@@ -22,6 +22,7 @@ use std::path::Path;
 pub use checked::*;
 pub use editor::json_schema;
 pub use finding::{Finding, Findings, Severity};
+pub(crate) use nearest::nearest;
 pub use reference::reference;
 pub use units::{show_duration, size as parse_size};
 

@@ -2,7 +2,7 @@
 
 /// The word of `known` nearest to `word`, if it is near: a third of its letters inserted, left out, replaced or
 /// swapped.
-pub(super) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+pub(crate) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let within = (word.chars().count() / 3).max(1);
     known
         .into_iter()

@@ -12,6 +12,7 @@ mod crash;
 mod credentials;
 mod experiment;
 mod fatal;
+mod fixes;
 mod flow;
 mod foresight;
 mod harness;

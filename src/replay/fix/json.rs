@@ -1,0 +1,202 @@
+//! JSON text (RFC 8259) to a tree: any number as it is written, also those that a pipeline's decoder refuses, since a fix may
+//! mend them.
+
+use std::collections::HashSet;
+
+use super::tree::{DEPTH_MAX, Tree};
+
+/// The document that `text` is; `None` if it is none, nests too deep, or names a member twice.
+pub(super) fn parse(text: &[u8]) -> Option<Tree> {
+    let text = std::str::from_utf8(text).ok()?;
+    let mut parser = Parser { text, at: 0 };
+    let tree = parser.value(DEPTH_MAX)?;
+    parser.space();
+    (parser.at == text.len()).then_some(tree)
+}
+
+struct Parser<'t> {
+    text: &'t str,
+    at: usize,
+}
+
+impl Parser<'_> {
+    fn space(&mut self) {
+        let rest = &self.text.as_bytes()[self.at..];
+        self.at += rest.iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r')).count();
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    fn take(&mut self, byte: u8) -> bool {
+        let there = self.peek() == Some(byte);
+        self.at += usize::from(there);
+        there
+    }
+
+    fn word(&mut self, word: &str, value: Tree) -> Option<Tree> {
+        self.text[self.at..].starts_with(word).then(|| {
+            self.at += word.len();
+            value
+        })
+    }
+
+    fn value(&mut self, depth: usize) -> Option<Tree> {
+        self.space();
+        match self.peek()? {
+            b'n' => self.word("null", Tree::Null),
+            b't' => self.word("true", Tree::Bool(true)),
+            b'f' => self.word("false", Tree::Bool(false)),
+            b'"' => self.string().map(Tree::Text),
+            b'[' => self.array(depth.checked_sub(1)?),
+            b'{' => self.object(depth.checked_sub(1)?),
+            _ => self.number(),
+        }
+    }
+
+    fn array(&mut self, depth: usize) -> Option<Tree> {
+        self.at += 1;
+        let mut elements = Vec::new();
+        self.space();
+        if self.take(b']') {
+            return Some(Tree::Array(elements));
+        }
+        loop {
+            elements.push(self.value(depth)?);
+            self.space();
+            if self.take(b']') {
+                return Some(Tree::Array(elements));
+            }
+            self.take(b',').then_some(())?;
+        }
+    }
+
+    fn object(&mut self, depth: usize) -> Option<Tree> {
+        self.at += 1;
+        let (mut names, mut members) = (HashSet::new(), Vec::new());
+        self.space();
+        if self.take(b'}') {
+            return Some(Tree::Object(members));
+        }
+        loop {
+            self.space();
+            let name = self.string()?;
+            self.space();
+            self.take(b':').then_some(())?;
+            let value = self.value(depth)?;
+            names.insert(name.clone()).then_some(())?;
+            members.push((name, value));
+            self.space();
+            if self.take(b'}') {
+                return Some(Tree::Object(members));
+            }
+            self.take(b',').then_some(())?;
+        }
+    }
+
+    fn string(&mut self) -> Option<String> {
+        (self.peek() == Some(b'"')).then_some(())?;
+        let start = self.at;
+        let bytes = self.text.as_bytes();
+        self.at += 1;
+        loop {
+            match bytes.get(self.at)? {
+                b'"' => break,
+                b'\\' => self.at += 2,
+                _ => self.at += 1,
+            }
+        }
+        self.at += 1;
+        // Which also looks at escapes, surrogates and control characters.
+        serde_json::from_str(self.text.get(start..self.at)?).ok()
+    }
+
+    fn number(&mut self) -> Option<Tree> {
+        let rest = &self.text[self.at..];
+        let length =
+            rest.bytes().take_while(|byte| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E')).count();
+        let text = &rest[..length];
+        self.at += length;
+        super::number::is_written(text).then(|| Tree::Number(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::decode::{JsonDecoder, JsonLimits};
+
+    fn decoded(text: &[u8]) -> Option<Vec<u8>> {
+        let mut decoder = JsonDecoder::new(JsonLimits { body_bytes_max: 1 << 20, depth_max: DEPTH_MAX });
+        let write = |tape: &crate::value::Tape<'_>| {
+            let mut out = Vec::new();
+            tape.root().write_json(&mut out);
+            out
+        };
+        decoder.decode(text, write).ok()
+    }
+
+    #[test]
+    fn what_the_decoder_takes_is_read_the_same_and_what_is_no_json_is_not() {
+        for text in [
+            "null",
+            " true ",
+            "[]",
+            "{}",
+            "[1,2]",
+            r#"{"a":{"b":[1.50,-0.0,1E+2,"x\u00e9\ud83d\ude00\n"]},"":null}"#,
+            "",
+            " ",
+            "nul",
+            "truee",
+            "[1,]",
+            "[1 2]",
+            "[",
+            "{",
+            r#"{"a"}"#,
+            r#"{"a":1,}"#,
+            r#"{"a":1,"a":2}"#,
+            r#"{a:1}"#,
+            "01",
+            "1.",
+            ".5",
+            "+1",
+            "1e",
+            "- 1",
+            "\"a",
+            "\"\\x\"",
+            "\"\\ud800\"",
+            "\"a\nb\"",
+            "1 2",
+            "\u{feff}1",
+            "'a'",
+            "NaN",
+            "\"\\",
+        ] {
+            assert_eq!(parse(text.as_bytes()).map(|tree| tree.to_json()), decoded(text.as_bytes()), "{text:?}");
+        }
+        assert_eq!(parse(b"\"\xff\""), None);
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        assert!(parse(nested(DEPTH_MAX).as_bytes()).is_some() && parse(nested(DEPTH_MAX + 1).as_bytes()).is_none());
+    }
+
+    #[test]
+    fn numbers_of_any_length_are_numbers() {
+        for text in ["123456789012345678901234567890", "1e400", "-0", "0e99999999999999999999999"] {
+            assert_eq!(parse(text.as_bytes()), Some(Tree::Number(text.to_owned())));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_as_the_decoder_reads_it(text in "[\\[\\]{},:\"\\\\0-9a-c.eE+\\- tfnulr]{0,12}") {
+            let (ours, theirs) = (parse(text.as_bytes()), decoded(text.as_bytes()));
+            // Only the decoder has a limit for numbers.
+            prop_assert!(theirs.is_none() || ours.as_ref().map(Tree::to_json) == theirs, "{:?}", text);
+            prop_assert!(ours.is_none() || serde_json::from_str::<&serde_json::value::RawValue>(&text).is_ok(), "{:?}", text);
+        }
+    }
+}
