@@ -20,14 +20,15 @@ use chrono::{DateTime, Utc};
 
 pub use acts::{AcknowledgeArguments, ActArguments, AsOfArgument, ResolveArguments};
 pub use arguments::{
-    BodyForm, Command, ExportArguments, FilterArguments, GroupsArguments, ListArguments, ShowArguments, When,
+    BodyForm, Command, ExportArguments, FilterArguments, GroupsArguments, ListArguments, ShowArguments, StateArgument,
+    When,
 };
 pub use audit::{AuditArguments, AuditCommand};
 
 use crate::dlq::groups::Group;
 use crate::dlq::log::Log;
-use crate::dlq::record::{DeadLetter, Summary};
-use crate::dlq::records::{Filter, Order, Records, Unreadable};
+use crate::dlq::record::Summary;
+use crate::dlq::records::{Cursor, Filter, Found, LetterState, Order, Records, Unreadable};
 use crate::store::Store;
 use table::{Column, Table};
 use text::{clean, seconds};
@@ -152,34 +153,28 @@ struct Session<'w, W> {
 
 impl<W: Write> Session<'_, W> {
     async fn list(&mut self, arguments: &ListArguments) -> anyhow::Result<Vec<Unreadable>> {
-        let filter = arguments.filter.at(self.now)?;
+        let filter = arguments.filter.with(arguments.state, self.now)?;
+        let (order, after) = (Order::NewestFirst, arguments.after);
         if arguments.json {
             let limit = arguments.limit.unwrap_or(usize::MAX);
             let out = &mut self.out;
-            let each = |letter: DeadLetter| line::write(out, &letter);
-            return each_letter(&self.records, &filter, Order::NewestFirst, limit, each).await;
+            let each = |found: Found| line::write(out, &found);
+            return each_letter(&self.records, &filter, (order, after), limit, each).await;
         }
         let limit = arguments.limit.unwrap_or(TABLE_ROWS);
-        let mut table = letters_table();
-        let mut more = false;
-        let each = |row: [String; 5]| {
-            if table.rows() == limit {
-                more = true;
-                return ControlFlow::Break(());
-            }
-            table.add(row);
-            ControlFlow::Continue(())
-        };
-        let unreadable = self.records.summaries(&filter, Order::NewestFirst, row_of_letter, each).await?;
-        if table.rows() == 0 && limit > 0 {
+        let page = self.records.page_of_rows(&filter, order, after, limit, row_of_letter).await?;
+        if page.letters.is_empty() && limit > 0 {
             self.nothing(&filter)?;
-            return Ok(unreadable);
+            return Ok(page.unreadable);
         }
+        let mut table = letters_table();
+        page.letters.into_iter().for_each(|row| table.add(row));
         table.write(&mut self.out, self.width)?;
-        if more {
-            writeln!(self.out, "\nthe newest {limit}; --limit shows more")?;
+        if let Some(next) = page.next {
+            let which = if after.is_some() { "next" } else { "newest" };
+            writeln!(self.out, "\nthe {which} {limit}; --limit shows more, --after {next} goes on")?;
         }
-        Ok(unreadable)
+        Ok(page.unreadable)
     }
 
     async fn groups(&mut self, arguments: &GroupsArguments) -> anyhow::Result<Vec<Unreadable>> {
@@ -212,29 +207,29 @@ impl<W: Write> Session<'_, W> {
     }
 
     async fn show(&mut self, arguments: &ShowArguments) -> anyhow::Result<Vec<Unreadable>> {
-        let (found, unreadable) = self.records.find(arguments.id).await?;
-        let Some(letter) = found else {
+        let (found, unreadable) = self.records.look_up(arguments.id).await?;
+        let Some(found) = found else {
             if let Some(file) = unreadable.into_iter().next() {
                 return Err(file).with_context(|| format!("dead letter {} not found", arguments.id));
             }
             bail!("no dead letter {} in {}; `parqueduct dlq list` shows which there are", arguments.id, self.place);
         };
         if arguments.json {
-            line::write(&mut self.out, &letter)?;
+            line::write(&mut self.out, &found)?;
         } else if arguments.body == BodyForm::Raw {
-            self.out.write_all(&letter.message.body)?;
+            self.out.write_all(&found.letter.message.body)?;
         } else {
-            show::write(&mut self.out, &letter, arguments.body)?;
+            show::write(&mut self.out, &found, arguments.body)?;
         }
         Ok(unreadable)
     }
 
     async fn export(&mut self, arguments: &ExportArguments) -> anyhow::Result<Vec<Unreadable>> {
-        let filter = arguments.filter.at(self.now)?;
+        let filter = arguments.filter.with(arguments.state, self.now)?;
         let mut destination = export::Destination::open(arguments, &mut self.out)?;
         let limit = arguments.limit.unwrap_or(usize::MAX);
-        let each = |letter: DeadLetter| destination.write(letter);
-        let unreadable = each_letter(&self.records, &filter, Order::OldestFirst, limit, each).await?;
+        let each = |found: Found| destination.write(found);
+        let unreadable = each_letter(&self.records, &filter, (Order::OldestFirst, None), limit, each).await?;
         if let Some(said) = destination.finish()? {
             writeln!(self.out, "{said}")?;
         }
@@ -242,7 +237,8 @@ impl<W: Write> Session<'_, W> {
     }
 
     fn nothing(&mut self, filter: &Filter) -> io::Result<()> {
-        if *filter == Filter::default() {
+        let dead = Filter { state: Some(LetterState::Dead), ..Filter::default() };
+        if *filter == Filter::default() || *filter == dead {
             writeln!(self.out, "no dead letters: {} holds none", clean(&self.place))
         } else {
             let told = arguments::told(filter);
@@ -261,7 +257,7 @@ fn letters_table() -> Table<5> {
     ])
 }
 
-fn row_of_letter(letter: &Summary<'_>) -> [String; 5] {
+fn row_of_letter(letter: &Summary<'_>, _: LetterState) -> [String; 5] {
     let group = letter.issues.first().map_or("", |issue| issue.group);
     let others = match letter.issues.len() {
         0 | 1 => String::new(),
@@ -272,11 +268,12 @@ fn row_of_letter(letter: &Summary<'_>) -> [String; 5] {
     texts.map(|text| clean(text).into_owned())
 }
 
-fn groups_table() -> Table<8> {
+fn groups_table() -> Table<9> {
     Table::new([
         Column::whole("GROUP"),
         Column::whole("PIPELINE"),
         Column::whole("STATE"),
+        Column::number("OPEN"),
         Column::number("COUNTED"),
         Column::number("SHOWING"),
         Column::whole("FIRST SEEN (UTC)"),
@@ -285,11 +282,12 @@ fn groups_table() -> Table<8> {
     ])
 }
 
-fn row_of_group(group: &Group) -> [String; 8] {
+fn row_of_group(group: &Group) -> [String; 9] {
     let texts = [
         group.id.as_str(),
         &group.pipeline,
         group.state.as_str(),
+        &group.open.to_string(),
         &group.count.to_string(),
         &group.showing.to_string(),
         &seconds(group.first_seen),
@@ -303,25 +301,17 @@ fn row_of_group(group: &Group) -> [String; 8] {
 async fn each_letter<E: Into<anyhow::Error>>(
     records: &Records,
     filter: &Filter,
-    order: Order,
+    (order, after): (Order, Option<Cursor>),
     limit: usize,
-    mut each: impl FnMut(DeadLetter) -> Result<(), E>,
+    mut each: impl FnMut(Found) -> Result<(), E>,
 ) -> anyhow::Result<Vec<Unreadable>> {
-    let mut left = limit;
     let mut failure = None;
-    if left == 0 {
-        return Ok(Vec::new());
-    }
     let unreadable = records
-        .letters(filter, order, |letter| {
-            left -= 1;
-            match each(letter) {
-                Ok(()) if left > 0 => ControlFlow::Continue(()),
-                Ok(()) => ControlFlow::Break(()),
-                Err(error) => {
-                    failure = Some(error.into());
-                    ControlFlow::Break(())
-                }
+        .found(filter, order, after, limit, |found| match each(found) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                failure = Some(error.into());
+                ControlFlow::Break(())
             }
         })
         .await?;

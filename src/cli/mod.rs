@@ -36,7 +36,7 @@ enum Command {
     /// Publish lines of files to RabbitMQ, with confirms
     Publish(publish::PublishArgs),
     /// Look at dead letters
-    Dlq(DlqArgs),
+    Dlq(Box<DlqArgs>),
     /// Print the commented default configuration, or its JSON Schema for editors
     #[command(subcommand)]
     Config(ConfigCommand),

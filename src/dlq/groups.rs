@@ -1,8 +1,9 @@
 //! What the dead letters have in common: one line for each cause, however many they are.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 
 use super::fingerprint::{GroupId, Signature};
@@ -14,6 +15,9 @@ pub const SAMPLES_MAX: usize = 3;
 
 /// Producers counted apart in a group; the rest are counted together.
 pub const PRODUCERS_MAX: usize = 16;
+
+/// Schemas told apart in a group; of further ones nothing is kept.
+pub const SCHEMAS_MAX: usize = 64;
 
 /// Where a group is in its life; [`super::life::standing`] tells which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,10 +59,15 @@ pub struct Group {
     /// A sentence; holds no value of an event.
     pub title: String,
     pub state: State,
-    /// Letters counted here: those whose primary issue it is. These counts add up to all letters.
+    /// Letters counted here: those whose primary issue it is. These counts add up to all letters ever kept.
     pub count: u64,
+    /// Those of them that are still dead letters: neither recovered nor removed since.
+    pub open: u64,
     /// Letters that show it, as primary issue or beside another.
     pub showing: u64,
+    /// Those of them that are recovered, and when the last one was.
+    pub recovered: u64,
+    pub last_recovered: Option<DateTime<Utc>>,
     /// Earliest and latest `dead_at` of those that show it.
     pub first_seen: DateTime<Utc>,
     pub last_seen: DateTime<Utc>,
@@ -68,6 +77,35 @@ pub struct Group {
     pub producers: Vec<(String, u64)>,
     /// Of further producers, and of letters without `app_id`.
     pub producers_other: u64,
+    /// Letters that show it, by the minute of `dead_at`, counted from 1970.
+    pub minutes: BTreeMap<i64, u64>,
+    /// The schemas (`name@version`) whose events show it, and when each last did; at most [`SCHEMAS_MAX`].
+    pub schemas: BTreeMap<String, DateTime<Utc>>,
+    /// What of the above is kept no longer.
+    pub gone: Gone,
+}
+
+/// Letters of a group that were removed by retention.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gone {
+    pub counted: u64,
+    pub showing: u64,
+    /// Those among them that were recovered before.
+    pub recovered_counted: u64,
+    pub recovered_showing: u64,
+}
+
+impl Gone {
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.counted += other.counted;
+        self.showing += other.showing;
+        self.recovered_counted += other.recovered_counted;
+        self.recovered_showing += other.recovered_showing;
+    }
 }
 
 /// Groups in the making. Holds memory by the number of groups, not of letters.
@@ -75,8 +113,13 @@ pub struct Group {
 pub struct Groups(HashMap<GroupId, Group>);
 
 impl Groups {
-    /// Counts one letter in every group it belongs to. Issues whose group cannot be read count nowhere.
+    /// Counts one dead letter in every group it belongs to. Issues whose group cannot be read count nowhere.
     pub fn add(&mut self, letter: &Summary<'_>) {
+        self.add_as(letter, false);
+    }
+
+    /// As [`Groups::add`], of a letter that may be recovered.
+    pub fn add_as(&mut self, letter: &Summary<'_>, recovered: bool) {
         for (position, issue) in letter.issues.iter().enumerate() {
             // An array with a fault in every element shows that fault once.
             if letter.issues[..position].iter().any(|earlier| earlier.group == issue.group) {
@@ -84,6 +127,8 @@ impl Groups {
             }
             if let Some(group) = self.group(letter, issue) {
                 group.count += u64::from(position == 0);
+                group.open += u64::from(position == 0 && !recovered);
+                group.recovered += u64::from(recovered);
                 group.see(letter);
             }
         }
@@ -110,6 +155,39 @@ impl Groups {
         }
     }
 
+    /// Notes that a letter counted before is kept no longer.
+    pub fn let_go(&mut self, letter: &Summary<'_>, recovered: bool) {
+        for (position, issue) in letter.issues.iter().enumerate() {
+            if letter.issues[..position].iter().any(|earlier| earlier.group == issue.group) {
+                continue;
+            }
+            let Some(group) = self.0.get_mut(issue.group) else { continue };
+            let (counted, recovered) = (u64::from(position == 0), u64::from(recovered));
+            group.gone.merge(Gone {
+                counted,
+                showing: 1,
+                recovered_counted: counted * recovered,
+                recovered_showing: recovered,
+            });
+            group.samples.retain(|sample| *sample != letter.id);
+        }
+    }
+
+    /// By the id.
+    pub fn sorted(&self) -> impl Iterator<Item = &Group> {
+        let mut groups: Vec<&Group> = self.0.values().collect();
+        groups.sort_by(|one, other| one.id.cmp(&other.id));
+        groups.into_iter()
+    }
+
+    pub fn get(&self, id: &GroupId) -> Option<&Group> {
+        self.0.get(id)
+    }
+
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Group> {
+        self.0.values_mut()
+    }
+
     /// The largest first; equals by the id.
     pub fn into_sorted(self) -> Vec<Group> {
         let mut groups: Vec<Group> = self.0.into_values().collect();
@@ -121,7 +199,18 @@ impl Groups {
     }
 }
 
+impl FromIterator<Group> for Groups {
+    fn from_iter<I: IntoIterator<Item = Group>>(groups: I) -> Self {
+        Self(groups.into_iter().map(|group| (group.id.clone(), group)).collect())
+    }
+}
+
 impl Group {
+    /// Letters that show it and are kept.
+    pub fn kept(&self) -> u64 {
+        self.showing.saturating_sub(self.gone.showing)
+    }
+
     fn new(id: GroupId, letter: &Summary<'_>, issue: &IssueRef<'_>) -> Self {
         let IssueRef { code, path, expected, actual, offset, title, .. } = *issue;
         let signature = Signature::new(code, path, expected, actual, offset, letter.body_bytes);
@@ -133,12 +222,18 @@ impl Group {
             title: title.map_or_else(|| sentence::of(&signature), str::to_owned),
             state: State::Open,
             count: 0,
+            open: 0,
             showing: 0,
+            recovered: 0,
+            last_recovered: None,
             first_seen: letter.dead_at,
             last_seen: letter.dead_at,
             samples: Vec::with_capacity(SAMPLES_MAX),
             producers: Vec::new(),
             producers_other: 0,
+            minutes: BTreeMap::new(),
+            schemas: BTreeMap::new(),
+            gone: Gone::default(),
         }
     }
 
@@ -147,9 +242,22 @@ impl Group {
         self.first_seen = self.first_seen.min(letter.dead_at);
         self.last_seen = self.last_seen.max(letter.dead_at);
         self.sample(letter.id);
+        *self.minutes.entry(letter.dead_at.timestamp().div_euclid(60)).or_default() += 1;
+        self.saw_schema(letter.schema, letter.dead_at);
         match letter.app_id {
             Some(producer) => self.produced(producer, 1),
             None => self.producers_other += 1,
+        }
+    }
+
+    fn saw_schema(&mut self, label: &str, at: DateTime<Utc>) {
+        let known = self.schemas.len();
+        match self.schemas.get_mut(label) {
+            Some(last) => *last = at.max(*last),
+            None if known < SCHEMAS_MAX && !label.is_empty() => {
+                self.schemas.insert(label.to_owned(), at);
+            }
+            None => {}
         }
     }
 
@@ -171,11 +279,17 @@ impl Group {
 
     fn merge(&mut self, other: Group) {
         self.count += other.count;
+        self.open += other.open;
         self.showing += other.showing;
+        self.recovered += other.recovered;
+        self.last_recovered = self.last_recovered.max(other.last_recovered);
         self.first_seen = self.first_seen.min(other.first_seen);
         self.last_seen = self.last_seen.max(other.last_seen);
         other.samples.into_iter().for_each(|id| self.sample(id));
         other.producers.iter().for_each(|(name, letters)| self.produced(name, *letters));
         self.producers_other += other.producers_other;
+        other.minutes.into_iter().for_each(|(minute, letters)| *self.minutes.entry(minute).or_default() += letters);
+        other.schemas.iter().for_each(|(label, at)| self.saw_schema(label, *at));
+        self.gone.merge(other.gone);
     }
 }

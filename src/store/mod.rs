@@ -6,6 +6,7 @@
 
 mod aws_profile;
 mod classify;
+pub mod columns;
 mod error;
 mod file;
 pub mod flush;

@@ -10,12 +10,13 @@ use super::acts::{AcknowledgeArguments, ActArguments, ResolveArguments};
 use super::audit::AuditArguments;
 use super::text::exactly;
 use crate::dlq::fingerprint::GroupId;
-use crate::dlq::records::Filter;
+use crate::dlq::records::{Cursor, Filter, HeaderIs, LetterState, ValueIs};
 
 /// See why events failed, and get them back.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum Command {
-    /// The dead letters, newest first.
+    /// The dead letters, newest first: all, or those that are searched for.
+    #[command(visible_alias = "search")]
     List(ListArguments),
     /// One dead letter: what is wrong, all its properties, its body.
     Show(ShowArguments),
@@ -53,15 +54,69 @@ pub struct FilterArguments {
     /// Only those dead before that time.
     #[arg(long, value_name = "TIME", value_parser = When::parse)]
     pub until: Option<When>,
+    /// Only from this queue.
+    #[arg(long, value_name = "NAME")]
+    pub queue: Option<String>,
+    /// Only from this exchange.
+    #[arg(long, value_name = "NAME")]
+    pub exchange: Option<String>,
+    /// Only with this routing key.
+    #[arg(long, value_name = "KEY")]
+    pub routing_key: Option<String>,
+    /// Only with this `app_id` property.
+    #[arg(long, value_name = "NAME")]
+    pub producer: Option<String>,
+    /// Only with this event id.
+    #[arg(long, value_name = "ID")]
+    pub event_id: Option<String>,
+    /// Only with this `message_id` property.
+    #[arg(long, value_name = "ID")]
+    pub message_id: Option<String>,
+    /// Only with this header; repeat it to ask for several.
+    #[arg(long = "header", value_name = "NAME=VALUE", value_parser = header)]
+    pub headers: Vec<HeaderIs>,
+    /// Only where a JSON pointer into the body points at this value, such as /carrier=AA; repeat it to ask for several.
+    #[arg(long = "where", value_name = "POINTER=VALUE", value_parser = value)]
+    pub values: Vec<ValueIs>,
+    /// Only where the body holds this text.
+    #[arg(long, value_name = "TEXT")]
+    pub text: Option<String>,
+}
+
+/// Which letters by what became of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum StateArgument {
+    /// Not recovered.
+    #[default]
+    Dead,
+    /// Their rows are in the archive.
+    Recovered,
+    All,
+}
+
+impl StateArgument {
+    fn wanted(self) -> Option<LetterState> {
+        match self {
+            StateArgument::Dead => Some(LetterState::Dead),
+            StateArgument::Recovered => Some(LetterState::Recovered),
+            StateArgument::All => None,
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct ListArguments {
     #[command(flatten)]
     pub filter: FilterArguments,
+    /// Only those of which this became.
+    #[arg(long, value_enum, default_value_t = StateArgument::Dead)]
+    pub state: StateArgument,
     /// At most so many; 100 for a table, all for JSON.
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
+    /// Only those behind this one: the cursor that a table ends with, or that of a JSON line.
+    #[arg(long, value_name = "CURSOR")]
+    pub after: Option<Cursor>,
     /// One JSON object a line, bodies included.
     #[arg(long)]
     pub json: bool,
@@ -107,6 +162,9 @@ pub struct GroupsArguments {
 pub struct ExportArguments {
     #[command(flatten)]
     pub filter: FilterArguments,
+    /// Only those of which this became.
+    #[arg(long, value_enum, default_value_t = StateArgument::All)]
+    pub state: StateArgument,
     /// At most so many, the oldest.
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
@@ -175,6 +233,20 @@ fn ulid(text: &str) -> Result<Ulid, String> {
     text.parse().map_err(|_| "not a dead letter's id; they are 26 letters and digits, as `dlq list` shows".to_owned())
 }
 
+fn header(text: &str) -> Result<HeaderIs, String> {
+    let (name, value) = text.split_once('=').ok_or("not a header; write NAME=VALUE")?;
+    Ok(HeaderIs { name: name.to_owned(), value: value.to_owned() })
+}
+
+fn value(text: &str) -> Result<ValueIs, String> {
+    let not = "not a JSON pointer and a value; write /carrier=AA";
+    let (path, value) = text.split_once('=').ok_or(not)?;
+    if !path.is_empty() && !path.starts_with('/') {
+        return Err(not.to_owned());
+    }
+    Ok(ValueIs { path: path.to_owned(), value: value.to_owned() })
+}
+
 impl FilterArguments {
     /// The filter they mean at `now`.
     pub(super) fn at(&self, now: DateTime<Utc>) -> anyhow::Result<Filter> {
@@ -184,19 +256,44 @@ impl FilterArguments {
             code: self.code.clone(),
             since: self.since.map(|when| when.at(now)).transpose()?,
             until: self.until.map(|when| when.at(now)).transpose()?,
+            state: None,
+            queue: self.queue.clone(),
+            exchange: self.exchange.clone(),
+            routing_key: self.routing_key.clone(),
+            producer: self.producer.clone(),
+            event_id: self.event_id.clone(),
+            message_id: self.message_id.clone(),
+            headers: self.headers.clone(),
+            values: self.values.clone(),
+            text: self.text.clone(),
         })
+    }
+
+    /// The same, of letters in that state.
+    pub(super) fn with(&self, state: StateArgument, now: DateTime<Utc>) -> anyhow::Result<Filter> {
+        Ok(Filter { state: state.wanted(), ..self.at(now)? })
     }
 }
 
 /// `filter` in words.
 pub(super) fn told(filter: &Filter) -> String {
-    let Filter { pipeline, group, code, since, until } = filter;
+    let named = |what: &str, value: &Option<String>| value.as_ref().map(|value| format!("{what} {value}"));
     let mut told = Vec::new();
-    told.extend(pipeline.as_ref().map(|pipeline| format!("of pipeline {pipeline}")));
-    told.extend(group.as_ref().map(|group| format!("in group {group}")));
-    told.extend(code.as_ref().map(|code| format!("with code {code}")));
-    told.extend(since.map(|since| format!("dead since {}", exactly(since))));
-    told.extend(until.map(|until| format!("dead before {}", exactly(until))));
+    told.extend(named("of pipeline", &filter.pipeline));
+    told.extend(filter.group.as_ref().map(|group| format!("in group {group}")));
+    told.extend(named("with code", &filter.code));
+    told.extend(filter.since.map(|since| format!("dead since {}", exactly(since))));
+    told.extend(filter.until.map(|until| format!("dead before {}", exactly(until))));
+    told.extend(named("of queue", &filter.queue));
+    told.extend(named("of exchange", &filter.exchange));
+    told.extend(named("with routing key", &filter.routing_key));
+    told.extend(named("by producer", &filter.producer));
+    told.extend(named("with event id", &filter.event_id));
+    told.extend(named("with message id", &filter.message_id));
+    told.extend(filter.headers.iter().map(|header| format!("with header {}={}", header.name, header.value)));
+    told.extend(filter.values.iter().map(|value| format!("with {}={} in its body", value.path, value.value)));
+    told.extend(named("with this in its body:", &filter.text));
+    told.extend(filter.state.filter(|state| *state == LetterState::Recovered).map(|_| "recovered".to_owned()));
     told.join(" and ")
 }
 

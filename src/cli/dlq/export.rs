@@ -9,6 +9,7 @@ use anyhow::Context;
 use super::arguments::ExportArguments;
 use super::line;
 use crate::dlq::record::{DeadLetter, Encoder};
+use crate::dlq::records::Found;
 
 /// Letters given to the Parquet writer at a time.
 const PARQUET_BATCH: usize = 256;
@@ -38,16 +39,16 @@ impl<'o, O: Write> Destination<'o, O> {
         Ok(Self::Parquet { file, encoder, held: Vec::with_capacity(PARQUET_BATCH), letters: 0 })
     }
 
-    pub fn write(&mut self, letter: DeadLetter) -> anyhow::Result<()> {
+    pub fn write(&mut self, found: Found) -> anyhow::Result<()> {
         match self {
-            Self::Lines { out } => Ok(line::write(*out, &letter)?),
+            Self::Lines { out } => Ok(line::write(*out, &found)?),
             Self::LinesFile { file, out, letters } => {
                 *letters += 1;
-                line::write(out, &letter).with_context(|| file.cannot_write())
+                line::write(out, &found).with_context(|| file.cannot_write())
             }
             Self::Parquet { file, encoder, held, letters } => {
                 *letters += 1;
-                held.push(letter);
+                held.push(found.letter);
                 if held.len() < PARQUET_BATCH {
                     return Ok(());
                 }
@@ -55,6 +56,7 @@ impl<'o, O: Write> Destination<'o, O> {
             }
             Self::Bodies { directory, letters } => {
                 *letters += 1;
+                let letter = &found.letter;
                 let path = directory.join(format!("{}.body", letter.id));
                 fs::write(&path, &letter.message.body).with_context(|| format!("cannot write {}", path.display()))
             }

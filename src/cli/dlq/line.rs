@@ -8,13 +8,16 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::text::exactly;
+use crate::dlq::attempts::{AttemptOutcome, AttemptRecord};
 use crate::dlq::groups::Group;
-use crate::dlq::record::{Attempt, DeadLetter, IssueRecord, Original};
+use crate::dlq::record::{Attempt, AttemptSource, IssueRecord, Original};
+use crate::dlq::records::{Cursor, Found};
 use crate::event::{Properties, Unreadable};
 use crate::headers;
 
-/// Writes `letter` and a line break.
-pub(super) fn write(out: &mut impl Write, letter: &DeadLetter) -> io::Result<()> {
+/// Writes `found` and a line break.
+pub(super) fn write(out: &mut impl Write, found: &Found) -> io::Result<()> {
+    let letter = &found.letter;
     let message = &letter.message;
     let properties = &message.properties;
     let typed = properties.headers.as_ref().map(|headers| RawValue::from_string(headers::to_json(headers)));
@@ -32,8 +35,11 @@ pub(super) fn write(out: &mut impl Write, letter: &DeadLetter) -> io::Result<()>
         stage: &letter.stage,
         code: &letter.code,
         issues: letter.issues.iter().map(IssueLine::from).collect(),
-        attempts: letter.attempts.iter().map(AttemptLine::from).collect(),
+        attempts: attempts(found),
         received_at: exactly(letter.received_at),
+        dead_at: exactly(letter.dead_at),
+        state: found.state.as_str(),
+        cursor: Cursor::of(letter.dead_at, letter.id).to_string(),
         unreadable: message.unreadable.iter().map(UnreadableLine::from).collect(),
     };
     write_line(out, &line)
@@ -49,6 +55,7 @@ pub(super) fn write_group(out: &mut impl Write, group: &Group) -> io::Result<()>
         title: &group.title,
         state: group.state.as_str(),
         count: group.count,
+        open: group.open,
         showing: group.showing,
         first_seen: exactly(group.first_seen),
         last_seen: exactly(group.last_seen),
@@ -82,6 +89,10 @@ struct Line<'a> {
     issues: Vec<IssueLine<'a>>,
     attempts: Vec<AttemptLine<'a>>,
     received_at: String,
+    dead_at: String,
+    state: &'static str,
+    /// For `--after`.
+    cursor: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     unreadable: Vec<UnreadableLine<'a>>,
 }
@@ -195,12 +206,21 @@ impl<'a> From<&'a IssueRecord> for IssueLine<'a> {
 struct AttemptLine<'a> {
     n: u32,
     at: String,
+    outcome: &'static str,
     stage: &'a str,
     code: &'a str,
     group: &'a str,
     instance: &'a str,
     version: &'a str,
     source: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    job: Option<String>,
+}
+
+/// The letter's own, then what became of it; what a recovery lacks is empty.
+fn attempts(found: &Found) -> Vec<AttemptLine<'_>> {
+    let own = found.letter.attempts.iter().map(AttemptLine::from);
+    own.chain(found.later.iter().map(AttemptLine::from)).collect()
 }
 
 impl<'a> From<&'a Attempt> for AttemptLine<'a> {
@@ -208,12 +228,31 @@ impl<'a> From<&'a Attempt> for AttemptLine<'a> {
         Self {
             n: attempt.n,
             at: exactly(attempt.at),
+            outcome: AttemptOutcome::Failed.as_str(),
             stage: &attempt.stage,
             code: &attempt.code,
             group: attempt.group.as_str(),
             instance: &attempt.instance,
             version: &attempt.version,
             source: attempt.source.as_str(),
+            job: None,
+        }
+    }
+}
+
+impl<'a> From<&'a AttemptRecord> for AttemptLine<'a> {
+    fn from(attempt: &'a AttemptRecord) -> Self {
+        Self {
+            n: attempt.n,
+            at: exactly(attempt.at),
+            outcome: attempt.outcome.as_str(),
+            stage: &attempt.stage,
+            code: &attempt.code,
+            group: attempt.issues.first().map_or("", |issue| issue.group.as_str()),
+            instance: &attempt.instance,
+            version: &attempt.version,
+            source: AttemptSource::Replay.as_str(),
+            job: attempt.job.map(|job| job.to_string()),
         }
     }
 }
@@ -227,6 +266,7 @@ struct GroupLine<'a> {
     title: &'a str,
     state: &'a str,
     count: u64,
+    open: u64,
     showing: u64,
     first_seen: String,
     last_seen: String,

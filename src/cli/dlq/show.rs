@@ -7,19 +7,22 @@ use super::body;
 use super::text::{clean, exactly};
 use crate::dlq::fingerprint::Signature;
 use crate::dlq::record::{DeadLetter, IssueRecord, Original};
+use crate::dlq::records::{Found, LetterState};
 use crate::dlq::sentence;
 use crate::event::{Properties, Unreadable};
 use crate::headers;
 
-/// Writes all that is known of `letter`, with its body in `form`.
-pub(super) fn write(out: &mut impl Write, letter: &DeadLetter, form: BodyForm) -> io::Result<()> {
-    writeln!(out, "dead letter {}", letter.id)?;
+/// Writes all that is known of a letter, with its body in `form`.
+pub(super) fn write(out: &mut impl Write, found: &Found, form: BodyForm) -> io::Result<()> {
+    let letter = &found.letter;
+    let recovered = if found.state == LetterState::Recovered { ", recovered" } else { "" };
+    writeln!(out, "dead letter {}{recovered}", letter.id)?;
     write_pairs(out, &context(letter))?;
     write_issues(out, letter)?;
     section(out, "properties", &properties(&letter.message.properties))?;
     section(out, "headers", &headers(&letter.message.properties))?;
     section(out, "unreadable, as it came (? stands for it above)", &unreadable(&letter.message.unreadable))?;
-    write_attempts(out, letter)?;
+    write_attempts(out, found)?;
     writeln!(out)?;
     let broken_at = letter.issues.iter().find_map(|issue| issue.offset);
     body::write(out, &letter.message.body, form, broken_at)
@@ -152,12 +155,22 @@ fn unreadable(parts: &[Unreadable]) -> Pairs {
     parts.iter().map(|part| (part.place.clone(), shown(part))).collect()
 }
 
-fn write_attempts(out: &mut impl Write, letter: &DeadLetter) -> io::Result<()> {
+fn write_attempts(out: &mut impl Write, found: &Found) -> io::Result<()> {
     writeln!(out, "\nattempts")?;
-    for attempt in &letter.attempts {
+    for attempt in &found.letter.attempts {
         let (n, at, source) = (attempt.n, exactly(attempt.at), attempt.source.as_str());
         let by = format!("{} {}", attempt.instance, attempt.version);
         writeln!(out, "  {n}  {at}  from {source}  {}  group {}  by {}", attempt.code, attempt.group, clean(&by))?;
+    }
+    for attempt in &found.later {
+        let (n, at) = (attempt.n, exactly(attempt.at));
+        let ended = match attempt.issues.first() {
+            Some(issue) => format!("{}  group {}", clean(&attempt.code), issue.group),
+            None => attempt.outcome.as_str().to_owned(),
+        };
+        let job = attempt.job.map(|job| format!("  job {job}")).unwrap_or_default();
+        let by = format!("{} {}", attempt.instance, attempt.version);
+        writeln!(out, "  {n}  {at}  from replay  {ended}{job}  by {}", clean(&by))?;
     }
     Ok(())
 }

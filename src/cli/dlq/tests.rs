@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::*;
 use crate::dlq::record::samples::{at, id, letter, nulls, truncated};
 use crate::dlq::record::{self, DeadLetter};
+use crate::dlq::records::Cursor;
 use crate::event::{HeaderValue, Unreadable};
 
 #[derive(Parser)]
@@ -84,7 +85,11 @@ ID-1  2013-01-01 00:00:10  flights   1-dc573f3993ed91d0  `/arrival/delay_min` is
     let narrow = run_in(&store, Some(100), &["list", "--limit", "2"]).await.out;
     assert!(narrow.lines().all(|line| line.chars().count() <= 100), "{narrow}");
     assert!(narrow.contains("`/arrival/delay_min`…\n"), "{narrow}");
-    assert!(narrow.ends_with("\n\nthe newest 2; --limit shows more\n"), "{narrow}");
+    let cursor = Cursor::of(at(30), letters()[2].id).to_string();
+    let end = format!("\n\nthe newest 2; --limit shows more, --after {cursor} goes on\n");
+    assert!(narrow.ends_with(&end), "{narrow}");
+    let rest = written(&store, &["list", "--limit", "2", "--after", &cursor]).await;
+    assert_eq!(rest.lines().skip(1).collect::<Vec<_>>(), expected.lines().skip(3).collect::<Vec<_>>());
 }
 
 #[tokio::test]
@@ -92,10 +97,10 @@ async fn groups_are_a_table_of_sentences() {
     let store = store_of(&letters()).await;
     let all = letters();
     let expected = "\
-GROUP               PIPELINE  STATE  COUNTED  SHOWING  FIRST SEEN (UTC)     LAST SEEN (UTC)      WHAT IS WRONG
-DELAY  flights   open         3        3  2013-01-01 00:00:10  2013-01-01 00:00:40  `/arrival/delay_min` is null, the schema asks for integer
-CUT  flights   open         1        1  2013-01-01 00:00:20  2013-01-01 00:00:20  the body ends in the middle of a JSON document
-TAIL  flights   open         0        3  2013-01-01 00:00:10  2013-01-01 00:00:40  `/tailnum` is null, the schema asks for string
+GROUP               PIPELINE  STATE  OPEN  COUNTED  SHOWING  FIRST SEEN (UTC)     LAST SEEN (UTC)      WHAT IS WRONG
+DELAY  flights   open      3        3        3  2013-01-01 00:00:10  2013-01-01 00:00:40  `/arrival/delay_min` is null, the schema asks for integer
+CUT  flights   open      1        1        1  2013-01-01 00:00:20  2013-01-01 00:00:20  the body ends in the middle of a JSON document
+TAIL  flights   open      0        0        3  2013-01-01 00:00:10  2013-01-01 00:00:40  `/tailnum` is null, the schema asks for string
 
 COUNTED adds up to all letters: each is counted by its first issue. SHOWING counts a letter in every group whose issue it has.
 ";
@@ -113,7 +118,7 @@ async fn groups_as_json_have_the_promised_keys_and_add_up() {
     let store = store_of(&letters()).await;
     let groups = lines(&written(&store, &["groups", "--json"]).await);
     let promised =
-        ["group", "pipeline", "code", "path", "title", "state", "count", "showing", "first_seen", "last_seen"];
+        ["group", "pipeline", "code", "path", "title", "state", "count", "open", "showing", "first_seen", "last_seen"];
     assert!(groups.iter().all(|group| keys(group) == promised));
     assert_eq!(groups.iter().map(|group| group["count"].as_u64().unwrap()).sum::<u64>(), 4);
     assert_eq!(groups.iter().map(|group| group["showing"].as_u64().unwrap()).collect::<Vec<_>>(), [3, 1, 3]);
@@ -144,6 +149,9 @@ async fn list_and_export_as_json_have_the_promised_keys_and_the_exact_body() {
         "issues",
         "attempts",
         "received_at",
+        "dead_at",
+        "state",
+        "cursor",
     ];
     assert!(exported.iter().all(|letter| keys(letter) == promised));
     let first = &exported[0];
@@ -171,7 +179,12 @@ async fn conditions_choose_what_is_shown() {
     assert_eq!(chosen(&["--group", "1-dc573f3993ed91d0", "--limit", "2"]).await, ["m-1", "m-3"]);
     assert_eq!(chosen(&["--since", "75s", "--until", "2013-01-01T00:00:40Z"]).await, ["m-3"]);
     assert_eq!(chosen(&["--pipeline", "flights", "--limit", "0"]).await, [""; 0]);
-    for wrong in [["--group", "mine"], ["--since", "soon"]] {
+    assert_eq!(chosen(&["--message-id", "m-3"]).await, ["m-3"]);
+    assert_eq!(chosen(&["--producer", "nobody"]).await, [""; 0]);
+    assert_eq!(chosen(&["--header", "x-source=atc", "--text", "secret-2"]).await, ["m-2"]);
+    assert_eq!(chosen(&["--where", "/id=secret-1"]).await, ["m-1"]);
+    assert_eq!(chosen(&["--state", "recovered"]).await, [""; 0]);
+    for wrong in [["--group", "mine"], ["--since", "soon"], ["--header", "x"], ["--where", "id=1"], ["--after", "1"]] {
         assert!(CommandLine::try_parse_from(["dlq", "list", wrong[0], wrong[1]]).is_err());
     }
 }

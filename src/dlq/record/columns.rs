@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
+use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef};
+
+use crate::dlq::arrays::{element, instant};
 
 pub(super) const ID: &str = "id";
 pub(super) const PIPELINE: &str = "pipeline";
@@ -22,7 +24,7 @@ pub(super) const STAGE: &str = "stage";
 pub(super) const CODE: &str = "code";
 /// The primary issue's group.
 pub(super) const GROUP: &str = "group";
-pub(super) const ISSUES: &str = "issues";
+pub(in crate::dlq) const ISSUES: &str = "issues";
 pub(super) const ISSUES_NOT_KEPT: &str = "issues_not_kept";
 pub(super) const ATTEMPTS: &str = "attempts";
 pub(super) const EVENT_ID: &str = "event_id";
@@ -53,7 +55,10 @@ pub(super) const CLUSTER_ID: &str = "cluster_id";
 pub(super) const HEADERS: &str = "headers";
 /// What of the message could not be read, as it came on the wire; null when all of it could.
 pub(super) const UNREADABLE: &str = "unreadable";
+/// Empty where the body lies in an object of its own.
 pub(super) const BODY: &str = "body";
+/// The path of that object below the store's root; null where the body is in its column.
+pub(super) const BODY_BLOB: &str = "body_blob";
 /// The body's length, so that a listing can tell it without reading the body.
 pub(super) const BODY_BYTES: &str = "body_bytes";
 pub(super) const BODY_HASH: &str = "body_hash";
@@ -81,6 +86,8 @@ pub(super) const SUMMARY: &[&str] = &[
     ISSUES_GROUP_LEAF,
     "issues.list.element.offset",
     "issues.list.element.title",
+    EVENT_ID,
+    SCHEMA,
     MESSAGE_ID,
     APP_ID,
     BODY_BYTES,
@@ -89,12 +96,7 @@ pub(super) const SUMMARY: &[&str] = &[
 /// The bloom-filtered column that holds every group of every letter.
 pub(super) const ISSUES_GROUP_LEAF: &str = "issues.list.element.group";
 
-/// Microseconds of UTC. Written as an offset: the name `UTC` needs a time-zone database to read.
-pub(super) fn instant() -> DataType {
-    DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into()))
-}
-
-pub(super) fn issue_fields() -> Fields {
+pub(in crate::dlq) fn issue_fields() -> Fields {
     Fields::from(vec![
         Field::new("code", DataType::Utf8, false),
         Field::new("path", DataType::Utf8, false),
@@ -132,11 +134,6 @@ pub(super) fn header_fields() -> Fields {
 /// `place` is [`Unreadable::place`](crate::event::Unreadable::place).
 pub(super) fn unreadable_fields() -> Fields {
     Fields::from(vec![Field::new("place", DataType::Utf8, false), Field::new("bytes", DataType::Binary, false)])
-}
-
-/// The element of a list; the name is the one the Parquet format asks for (LogicalTypes.md, "Lists").
-pub(super) fn element(fields: Fields) -> Arc<Field> {
-    Arc::new(Field::new("element", DataType::Struct(fields), false))
 }
 
 /// The schema of a whole file, in the order a person would read it.
@@ -194,5 +191,6 @@ pub(super) fn schema() -> SchemaRef {
         Field::new(BODY_BYTES, DataType::UInt64, false),
         Field::new(BODY_HASH, DataType::FixedSizeBinary(16), false),
         Field::new(BODY_SHA256, DataType::FixedSizeBinary(32), true),
+        text_or_null(BODY_BLOB),
     ]))
 }

@@ -1,17 +1,23 @@
 //! Parquet -> dead letters, this version's and older ones'. Columns are found by name; what an older file does not have
 //! is absent or empty.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReaderBuilder, RowSelection, RowSelector};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection, RowSelector,
+};
 use parquet::errors::ParquetError;
+use parquet::file::metadata::ParquetMetaData;
 use ulid::Ulid;
 
 use super::rows::{read_letters, read_summaries};
 use super::{DeadLetter, FORMAT, FORMAT_KEY, columns};
 use crate::dlq::fingerprint::{GroupId, Signature};
-use crate::dlq::sentence;
+use crate::dlq::{footer, sentence};
+use crate::store::columns::Parts;
 
 /// Rows decoded at a time.
 const BATCH_ROWS: usize = 1024;
@@ -56,6 +62,9 @@ pub struct Summary<'a> {
     pub code: &'a str,
     /// The first is the primary one.
     pub issues: Vec<IssueRef<'a>>,
+    /// `name@version`.
+    pub schema: &'a str,
+    pub event_id: Option<&'a str>,
     pub message_id: Option<&'a str>,
     pub app_id: Option<&'a str>,
     pub body_bytes: u64,
@@ -90,15 +99,82 @@ impl Summary<'_> {
     }
 }
 
+/// A file of dead letters, or as much of it as was fetched. Cloning is cheap.
+#[derive(Clone)]
+pub struct File {
+    metadata: ArrowReaderMetadata,
+    parts: Parts,
+}
+
+impl File {
+    /// All of a file.
+    ///
+    /// # Errors
+    /// [`DecodeError`].
+    pub fn whole(file: Bytes) -> Result<Self, DecodeError> {
+        let parts = Parts::whole(file);
+        let metadata = ArrowReaderMetadata::load(&parts, ArrowReaderOptions::new()).map_err(unreadable)?;
+        checked_format(metadata.metadata())?;
+        Ok(Self { metadata, parts })
+    }
+
+    /// Those `parts` of a file with that footer.
+    ///
+    /// # Errors
+    /// [`DecodeError`].
+    pub fn in_part(metadata: Arc<ParquetMetaData>, parts: Parts) -> Result<Self, DecodeError> {
+        checked_format(&metadata)?;
+        let metadata = ArrowReaderMetadata::try_new(metadata, ArrowReaderOptions::new()).map_err(unreadable)?;
+        Ok(Self { metadata, parts })
+    }
+
+    /// What its footer has under `key`.
+    pub(in crate::dlq) fn footer(&self, key: &str) -> Option<&str> {
+        footer::value(self.metadata.metadata().file_metadata().key_value_metadata(), key)
+    }
+
+    /// Adds every letter to `letters`, in the file's order.
+    ///
+    /// # Errors
+    /// [`DecodeError`]; some may have been added by then.
+    pub fn all(&self, letters: &mut Vec<DeadLetter>) -> Result<(), DecodeError> {
+        for batch in self.reader().with_batch_size(BATCH_ROWS).build().map_err(unreadable)? {
+            read_letters(&batch.map_err(unreadable)?, letters)?;
+        }
+        Ok(())
+    }
+
+    fn reader(&self) -> Builder {
+        Builder::new_with_metadata(self.parts.clone(), self.metadata.clone())
+    }
+
+    /// Calls `each` for every letter, in the file's order, without reading bodies or headers.
+    ///
+    /// # Errors
+    /// [`DecodeError`]; `each` may have been called by then.
+    pub fn summaries(&self, mut each: impl FnMut(&Summary<'_>)) -> Result<(), DecodeError> {
+        let row_groups = (0..self.metadata.metadata().num_row_groups()).collect();
+        summaries(self.reader(), row_groups, &mut each)
+    }
+
+    /// Gives the letters that `picked` says, one for each of the file's in its order, some at a time; only their bodies
+    /// are decoded.
+    ///
+    /// # Errors
+    /// [`DecodeError`]; `each` may have been called by then.
+    pub fn picked(&self, picked: &[bool], each: impl FnMut(Vec<DeadLetter>)) -> Result<(), DecodeError> {
+        let row_groups = (0..self.metadata.metadata().num_row_groups()).collect();
+        read_picked(self.reader(), row_groups, picked, each)
+    }
+}
+
 /// Every letter of a file, in the file's order.
 ///
 /// # Errors
 /// [`DecodeError`]: nothing of the file is given.
 pub fn decode(file: Bytes) -> Result<Vec<DeadLetter>, DecodeError> {
     let mut letters = Vec::new();
-    for batch in open(file)?.with_batch_size(BATCH_ROWS).build().map_err(unreadable)? {
-        read_letters(&batch.map_err(unreadable)?, &mut letters)?;
-    }
+    File::whole(file)?.all(&mut letters)?;
     Ok(letters)
 }
 
@@ -111,7 +187,7 @@ pub fn decode_summaries(
     narrowing: &Narrowing,
     mut each: impl FnMut(&Summary<'_>),
 ) -> Result<(), DecodeError> {
-    let builder = open(file)?;
+    let builder = File::whole(file)?.reader();
     let row_groups = row_groups(&builder, narrowing)?;
     summaries(builder, row_groups, &mut each)
 }
@@ -125,46 +201,60 @@ pub fn decode_where(
     narrowing: &Narrowing,
     wanted: impl Fn(&Summary<'_>) -> bool,
 ) -> Result<Vec<DeadLetter>, DecodeError> {
-    let builder = open(file.clone())?;
-    let row_groups = row_groups(&builder, narrowing)?;
+    let file = File::whole(file)?;
+    let row_groups = row_groups(&file.reader(), narrowing)?;
     let mut picked = Vec::new();
-    summaries(builder, row_groups.clone(), &mut |summary| picked.push(wanted(summary)))?;
+    summaries(file.reader(), row_groups.clone(), &mut |summary| picked.push(wanted(summary)))?;
+    let mut letters = Vec::new();
+    read_picked(file.reader(), row_groups, &picked, |some| letters.extend(some))?;
+    Ok(letters)
+}
+
+fn read_picked(
+    builder: Builder,
+    row_groups: Vec<usize>,
+    picked: &[bool],
+    mut each: impl FnMut(Vec<DeadLetter>),
+) -> Result<(), DecodeError> {
     if !picked.contains(&true) {
-        return Ok(Vec::new());
+        return Ok(());
     }
     let selectors: Vec<RowSelector> = picked
         .chunk_by(|one, other| one == other)
         .map(|run| if run[0] { RowSelector::select(run.len()) } else { RowSelector::skip(run.len()) })
         .collect();
-    let reader = open(file)?
+    let reader = builder
         .with_row_groups(row_groups)
         .with_row_selection(RowSelection::from(selectors))
         .with_batch_size(BATCH_ROWS)
         .build()
         .map_err(unreadable)?;
-    let mut letters = Vec::new();
     for batch in reader {
+        let mut letters = Vec::new();
         read_letters(&batch.map_err(unreadable)?, &mut letters)?;
+        each(letters);
     }
-    Ok(letters)
+    Ok(())
 }
 
 fn unreadable(error: impl Into<ParquetError>) -> DecodeError {
     DecodeError::Unreadable(error.into())
 }
 
-type Builder = ParquetRecordBatchReaderBuilder<Bytes>;
+type Builder = ParquetRecordBatchReaderBuilder<Parts>;
 
-/// Opens a file and refuses what is not ours to read.
-fn open(file: Bytes) -> Result<Builder, DecodeError> {
-    let builder = Builder::try_new(file).map_err(unreadable)?;
-    let footer = builder.metadata().file_metadata().key_value_metadata();
-    let format = footer.and_then(|pairs| pairs.iter().find(|pair| pair.key == FORMAT_KEY));
-    let format = format.and_then(|pair| pair.value.as_deref());
+/// Refuses what is not ours to read.
+pub(in crate::dlq) fn checked_format(metadata: &ParquetMetaData) -> Result<(), DecodeError> {
+    let format = footer::value(metadata.file_metadata().key_value_metadata(), FORMAT_KEY);
     let format: u32 = format
         .and_then(|text| text.parse().ok())
         .ok_or_else(|| DecodeError::Foreign(format!("its footer has no {FORMAT_KEY}")))?;
-    if format > FORMAT { Err(DecodeError::Newer(format)) } else { Ok(builder) }
+    if format > FORMAT { Err(DecodeError::Newer(format)) } else { Ok(()) }
+}
+
+/// The columns that [`File::summaries`] reads.
+pub(in crate::dlq) fn summary_mask(metadata: &ParquetMetaData) -> ProjectionMask {
+    ProjectionMask::columns(metadata.file_metadata().schema_descr(), columns::SUMMARY.iter().copied())
 }
 
 /// The row groups that may hold what `narrowing` asks for.
@@ -191,7 +281,7 @@ fn may_hold(builder: &Builder, row_group: usize, leaf: &str, value: Option<&str>
 }
 
 fn summaries(builder: Builder, row_groups: Vec<usize>, each: &mut impl FnMut(&Summary<'_>)) -> Result<(), DecodeError> {
-    let mask = ProjectionMask::columns(builder.parquet_schema(), columns::SUMMARY.iter().copied());
+    let mask = summary_mask(builder.metadata());
     let reader = builder
         .with_row_groups(row_groups)
         .with_projection(mask)

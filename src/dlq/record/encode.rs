@@ -5,13 +5,12 @@ use std::sync::Arc;
 
 use arrow_array::builder::FixedSizeBinaryBuilder;
 use arrow_array::{
-    ArrayRef, BinaryArray, BooleanArray, LargeBinaryArray, ListArray, RecordBatch, StringArray, StructArray,
-    TimestampMicrosecondArray, UInt8Array, UInt32Array, UInt64Array,
+    ArrayRef, BinaryArray, BooleanArray, LargeBinaryArray, RecordBatch, StringArray, UInt8Array, UInt32Array,
+    UInt64Array,
 };
-use arrow_buffer::{NullBuffer, OffsetBuffer};
-use arrow_schema::{ArrowError, Fields};
+use arrow_buffer::NullBuffer;
+use arrow_schema::ArrowError;
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
@@ -19,7 +18,9 @@ use parquet::file::metadata::{KeyValue, SortingColumn};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
-use super::{Attempt, DeadLetter, FORMAT, FORMAT_KEY, IssueRecord, Origin, columns};
+use super::{Attempt, DeadLetter, FORMAT, FORMAT_KEY, Origin, columns, issues};
+use crate::dlq::arrays::{instants, list, text, text_or_null};
+use crate::dlq::index::{INDEX_KEY, Index, REPLACES_KEY};
 use crate::event::{HeaderValue, Properties, Unreadable};
 use crate::headers;
 
@@ -33,7 +34,7 @@ const ROW_GROUP_BYTES_MAX: usize = 128 << 20;
 /// The letters could not be written as Parquet. Nothing of them is lost; the same letters will fail again.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write dead letters as parquet")]
-pub struct EncodeError(#[source] ParquetError);
+pub struct EncodeError(#[source] pub(in crate::dlq) ParquetError);
 
 impl From<ArrowError> for EncodeError {
     fn from(error: ArrowError) -> Self {
@@ -61,7 +62,10 @@ enum Order {
 }
 
 /// Writes a file of dead letters bit by bit, holding one row group.
-pub struct Encoder<W: Write + Send>(ArrowWriter<W>);
+pub struct Encoder<W: Write + Send> {
+    writer: ArrowWriter<W>,
+    index: Index,
+}
 
 impl<W: Write + Send> Encoder<W> {
     /// Begins a file in `out`, in whatever order the letters come.
@@ -72,9 +76,17 @@ impl<W: Write + Send> Encoder<W> {
         Self::new(out, Order::AsGiven)
     }
 
+    /// Begins a file in `out`, whose letters come in the order of [`encode`].
+    ///
+    /// # Errors
+    /// [`EncodeError`]: `out` cannot be written.
+    pub fn sorted(out: W) -> Result<Self, EncodeError> {
+        Self::new(out, Order::Sorted)
+    }
+
     fn new(out: W, order: Order) -> Result<Self, EncodeError> {
         let writer = ArrowWriter::try_new(out, columns::schema(), Some(properties(order))).map_err(EncodeError)?;
-        Ok(Self(writer))
+        Ok(Self { writer, index: Index::default() })
     }
 
     /// # Errors
@@ -83,7 +95,8 @@ impl<W: Write + Send> Encoder<W> {
         let mut rest = letters;
         while !rest.is_empty() {
             let (now, later) = rest.split_at(batch_letters(rest));
-            self.0.write(&batch(now)?).map_err(EncodeError)?;
+            self.writer.write(&batch(now)?).map_err(EncodeError)?;
+            now.iter().for_each(|letter| self.index.add_letter(letter));
             rest = later;
         }
         Ok(())
@@ -94,7 +107,23 @@ impl<W: Write + Send> Encoder<W> {
     /// # Errors
     /// [`EncodeError`]: the file is to be thrown away.
     pub fn finish(self) -> Result<W, EncodeError> {
-        self.0.into_inner().map_err(EncodeError)
+        let index = self.index.clone();
+        self.finish_as(&index, &[])
+    }
+
+    /// Ends a file that stands for the files `replaces`, of whose letters `index` tells.
+    ///
+    /// # Errors
+    /// [`EncodeError`]: the file is to be thrown away.
+    pub fn finish_as(mut self, index: &Index, replaces: &[String]) -> Result<W, EncodeError> {
+        if let Some(text) = index.to_text() {
+            self.writer.append_key_value_metadata(KeyValue::new(INDEX_KEY.to_owned(), text));
+        }
+        if !replaces.is_empty() {
+            let text = serde_json::to_string(replaces).expect("paths are text");
+            self.writer.append_key_value_metadata(KeyValue::new(REPLACES_KEY.to_owned(), text));
+        }
+        self.writer.into_inner().map_err(EncodeError)
     }
 }
 
@@ -170,7 +199,7 @@ fn classification(letters: &[&DeadLetter]) -> Result<Vec<ArrayRef>, ArrowError> 
         text(letters.iter().map(|letter| &letter.stage)),
         text(letters.iter().map(|letter| &letter.code)),
         text(letters.iter().map(|letter| letter.group().as_str())),
-        issues(letters)?,
+        issues::array(letters.iter().map(|letter| letter.issues.as_slice()))?,
         Arc::new(UInt64Array::from_iter_values(letters.iter().map(|letter| letter.issues_not_kept))),
         attempts(letters)?,
     ])
@@ -237,25 +266,11 @@ fn message(letters: &[&DeadLetter]) -> Result<Vec<ArrayRef>, ArrowError> {
         headers(letters)?,
         unreadable(letters)?,
         Arc::new(LargeBinaryArray::from_iter_values(letters.iter().map(|letter| &letter.message.body))),
-        Arc::new(UInt64Array::from_iter_values(letters.iter().map(|letter| letter.message.body.len() as u64))),
+        Arc::new(UInt64Array::from_iter_values(letters.iter().map(|letter| letter.body_bytes()))),
         Arc::new(hashes.finish()),
         Arc::new(sha256s.finish()),
+        text_or_null(letters.iter().map(|letter| letter.blob.as_ref().map(|blob| &blob.path))),
     ])
-}
-
-fn issues(letters: &[&DeadLetter]) -> Result<ArrayRef, ArrowError> {
-    let all: Vec<&IssueRecord> = letters.iter().flat_map(|letter| &letter.issues).collect();
-    let arrays = vec![
-        text(all.iter().map(|issue| &issue.code)),
-        text(all.iter().map(|issue| &issue.path)),
-        text(all.iter().map(|issue| &issue.instance_path)),
-        text(all.iter().map(|issue| &issue.expected)),
-        text(all.iter().map(|issue| &issue.actual)),
-        text(all.iter().map(|issue| issue.group.as_str())),
-        Arc::new(all.iter().map(|issue| issue.offset).collect::<UInt64Array>()),
-        text_or_null(all.iter().map(|issue| issue.title.as_ref())),
-    ];
-    list(columns::issue_fields(), arrays, letters.iter().map(|letter| letter.issues.len()), None)
 }
 
 fn attempts(letters: &[&DeadLetter]) -> Result<ArrayRef, ArrowError> {
@@ -295,28 +310,4 @@ fn unreadable(letters: &[&DeadLetter]) -> Result<ArrayRef, ArrowError> {
     ];
     let present = NullBuffer::from_iter(lists().map(|parts| !parts.is_empty()));
     list(columns::unreadable_fields(), arrays, lists().map(Vec::len), Some(present))
-}
-
-fn list(
-    fields: Fields,
-    arrays: Vec<ArrayRef>,
-    lengths: impl Iterator<Item = usize>,
-    present: Option<NullBuffer>,
-) -> Result<ArrayRef, ArrowError> {
-    let elements = StructArray::try_new(fields.clone(), arrays, None)?;
-    let offsets = OffsetBuffer::from_lengths(lengths);
-    Ok(Arc::new(ListArray::try_new(columns::element(fields), offsets, Arc::new(elements), present)?))
-}
-
-fn text(values: impl Iterator<Item = impl AsRef<str>>) -> ArrayRef {
-    Arc::new(StringArray::from_iter_values(values))
-}
-
-fn text_or_null(values: impl Iterator<Item = Option<impl AsRef<str>>>) -> ArrayRef {
-    Arc::new(values.collect::<StringArray>())
-}
-
-fn instants(values: impl Iterator<Item = Option<DateTime<Utc>>>) -> ArrayRef {
-    let micros = values.map(|instant| instant.map(|instant| instant.timestamp_micros()));
-    Arc::new(micros.collect::<TimestampMicrosecondArray>().with_data_type(columns::instant()))
 }

@@ -1,10 +1,11 @@
 //! One dead letter, whole: the message exactly as it came, why it is dead, and every attempt at it. Its file is Parquet,
 //! so that any engine reads it without this program.
 
-mod columns; // the file's schema
+pub(in crate::dlq) mod columns; // the file's schema
 mod decode;
 mod encode;
 mod identity; // what it is known by
+pub(in crate::dlq) mod issues; // issues as a column
 mod rows;
 #[cfg(test)]
 pub(crate) mod samples;
@@ -15,9 +16,11 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use chrono::{DateTime, NaiveDate, Utc};
+use sha2::{Digest, Sha256};
 use ulid::Ulid;
 
-pub use decode::{DecodeError, IssueRef, Narrowing, Summary, decode, decode_summaries, decode_where};
+pub use decode::{DecodeError, File, IssueRef, Narrowing, Summary, decode, decode_summaries, decode_where};
+pub(in crate::dlq) use decode::{checked_format, summary_mask};
 pub use encode::{EncodeError, Encoder, encode};
 pub use identity::{IDENTITY_COLUMNS, Identity, identities};
 
@@ -35,6 +38,9 @@ pub const FORMAT_KEY: &str = "parqueduct.dead_letters.format";
 
 /// Below the store's root: every record of every pipeline.
 pub const PREFIX: &str = "dlq/records/v1";
+
+/// Below the store's root: bodies in objects of their own.
+pub const BLOBS: &str = "dlq/blobs";
 
 /// What all dead letters of one shard have in common.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -70,8 +76,10 @@ pub struct DeadLetter {
     pub dead_at: DateTime<Utc>,
     /// As the archive's `_body_hash`.
     pub body_hash: [u8; 16],
-    /// Only where something asked for it.
+    /// Only where something asked for it, as a blob does.
     pub body_sha256: Option<[u8; 32]>,
+    /// Where the body lies when it is too large to lie with the others: the message's is empty then.
+    pub blob: Option<Blob>,
     /// As far as the event came before it failed.
     pub event_id: Option<String>,
     pub event_time: Option<DateTime<Utc>>,
@@ -106,6 +114,14 @@ impl From<Death> for Original {
         let Death { queue, exchange, routing_key, .. } = death;
         Self { queue, exchange, routing_key }
     }
+}
+
+/// A body in an object of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blob {
+    /// Below the store's root.
+    pub path: String,
+    pub bytes: u64,
 }
 
 /// An [`Issue`] with its group.
@@ -194,6 +210,7 @@ impl DeadLetter {
             delivery_tag: tag,
             body_hash: message.body_hash(),
             body_sha256: None,
+            blob: None,
             message,
             original: None,
             received_at,
@@ -229,6 +246,47 @@ impl DeadLetter {
         &self.issues[0].group
     }
 
+    /// The length of its body, wherever that lies.
+    pub fn body_bytes(&self) -> u64 {
+        self.blob.as_ref().map_or(self.message.body.len() as u64, |blob| blob.bytes)
+    }
+
+    /// Takes the body out, to be stored as the object that is returned; its file will be one of `date`.
+    pub fn take_body(&mut self, date: NaiveDate) -> (String, Vec<u8>) {
+        let body = std::mem::take(&mut self.message.body);
+        let hash: [u8; 32] = Sha256::digest(&body).into();
+        let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        let path = format!("{}/{hex}", blobs_dir(&self.origin.pipeline, date));
+        self.body_sha256 = Some(hash);
+        self.blob = Some(Blob { path: path.clone(), bytes: body.len() as u64 });
+        (path, body)
+    }
+
+    /// What a listing knows of it.
+    pub fn summary(&self) -> Summary<'_> {
+        let (message, original) = (&self.message, self.original.as_ref());
+        Summary {
+            id: self.id,
+            pipeline: &self.origin.pipeline,
+            queue: &self.origin.queue,
+            exchange: &message.exchange,
+            routing_key: &message.routing_key,
+            original_queue: original.map(|original| original.queue.as_str()),
+            original_exchange: original.map(|original| original.exchange.as_str()),
+            original_routing_key: original.map(|original| original.routing_key.as_str()),
+            received_at: self.received_at,
+            dead_at: self.dead_at,
+            stage: &self.stage,
+            code: &self.code,
+            issues: self.issues.iter().map(IssueRecord::as_ref).collect(),
+            schema: &self.origin.schema,
+            event_id: self.event_id.as_deref(),
+            message_id: message.properties.message_id.as_deref(),
+            app_id: message.properties.app_id.as_deref(),
+            body_bytes: self.body_bytes(),
+        }
+    }
+
     /// Bytes of memory it holds, near enough to bound a batch by.
     pub fn size(&self) -> usize {
         let Message { body, exchange, routing_key, unreadable, .. } = &self.message;
@@ -246,6 +304,12 @@ impl IssueRecord {
         Self { code: code.as_str().into(), path, instance_path, expected, actual, group, offset, title: None }
     }
 
+    fn as_ref(&self) -> IssueRef<'_> {
+        let Self { code, path, expected, actual, group, offset, title, .. } = self;
+        let title = title.as_deref();
+        IssueRef { code, path, expected, actual, group: group.as_str(), offset: *offset, title }
+    }
+
     /// What makes its group; the body is `body_bytes` long.
     pub fn signature(&self, body_bytes: u64) -> Signature<'_> {
         let Self { code, path, expected, actual, offset, .. } = self;
@@ -259,9 +323,19 @@ pub fn path(pipeline: &str, newest: DateTime<Utc>, id: Ulid, instance: &str, sha
     format!("{PREFIX}/{pipeline}/date={}/{id}-{instance}-{shard}.parquet", newest.date_naive())
 }
 
+/// Where the bodies of a pipeline's letters go that lie in files of `date`.
+pub fn blobs_dir(pipeline: &str, date: NaiveDate) -> String {
+    format!("{BLOBS}/{pipeline}/date={date}")
+}
+
 /// The pipeline and the date in the path of a file of dead letters; `None` for any other path.
 pub fn parse_path(path: &str) -> Option<(&str, NaiveDate)> {
-    let rest = path.strip_prefix(PREFIX)?.strip_prefix('/')?;
+    parse_below(PREFIX, path)
+}
+
+/// The same of files below `prefix`.
+pub(in crate::dlq) fn parse_below<'a>(prefix: &str, path: &'a str) -> Option<(&'a str, NaiveDate)> {
+    let rest = path.strip_prefix(prefix)?.strip_prefix('/')?;
     let (pipeline, rest) = rest.split_once('/')?;
     let (date, file) = rest.strip_prefix("date=")?.split_once('/')?;
     let named_so = file.ends_with(".parquet") && !file.contains('/');

@@ -1,24 +1,17 @@
 //! Decoded columns -> dead letters and summaries of them.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{ArrowPrimitiveType, TimestampMicrosecondType, UInt8Type, UInt32Type, UInt64Type};
-use arrow_array::{
-    Array, ArrayRef, BinaryArray, BooleanArray, FixedSizeBinaryArray, LargeBinaryArray, ListArray, PrimitiveArray,
-    RecordBatch, StringArray,
-};
-use arrow_schema::Fields;
-use chrono::{DateTime, Utc};
-use ulid::Ulid;
+use arrow_array::types::{TimestampMicrosecondType, UInt8Type, UInt32Type, UInt64Type};
+use arrow_array::{Array, BinaryArray, BooleanArray, LargeBinaryArray, ListArray, RecordBatch};
 
-use super::decode::{DecodeError, IssueRef, Summary};
-use super::{Attempt, AttemptSource, DeadLetter, IssueRecord, Origin, Original, columns};
-use crate::dlq::fingerprint::GroupId;
+use super::decode::{DecodeError, Summary};
+use super::issues::Issues;
+use super::{Attempt, AttemptSource, Blob, DeadLetter, Origin, Original, columns};
+use crate::dlq::arrays::{Columns, Numbers, Text, code_text, elements_of, foreign, group, stage_text, ulid};
 use crate::event::{HeaderValue, Message, Properties, Unreadable};
 use crate::headers;
-use crate::rejection::Code;
 
 /// Calls `each` for every row of `batch`.
 pub(super) fn read_summaries(batch: &RecordBatch, each: &mut impl FnMut(&Summary<'_>)) -> Result<(), DecodeError> {
@@ -31,6 +24,7 @@ pub(super) fn read_summaries(batch: &RecordBatch, each: &mut impl FnMut(&Summary
     let dead_at = columns.instants(columns::DEAD_AT)?;
     let (stages, codes) = (columns.text(columns::STAGE)?, columns.text(columns::CODE)?);
     let issues = Issues::of(&columns)?;
+    let (schemas, event_ids) = (columns.text(columns::SCHEMA)?, columns.text(columns::EVENT_ID)?);
     let (message_ids, app_ids) = (columns.text(columns::MESSAGE_ID)?, columns.text(columns::APP_ID)?);
     let body_bytes = columns.numbers::<UInt64Type>(columns::BODY_BYTES)?;
     for row in 0..batch.num_rows() {
@@ -47,7 +41,9 @@ pub(super) fn read_summaries(batch: &RecordBatch, each: &mut impl FnMut(&Summary
             dead_at: dead_at.instant(row)?,
             stage: stages.or_empty(row),
             code: codes.or_empty(row),
-            issues: issues.of_row(row)?,
+            issues: issues.at_least_one(row)?,
+            schema: schemas.or_empty(row),
+            event_id: event_ids.get(row),
             message_id: message_ids.get(row),
             app_id: app_ids.get(row),
             body_bytes: body_bytes.get(row).unwrap_or(0),
@@ -69,6 +65,7 @@ pub(super) fn read_letters(batch: &RecordBatch, letters: &mut Vec<DeadLetter>) -
     let dead_at = columns.instants(columns::DEAD_AT)?;
     let hashes = columns.fixed(columns::BODY_HASH)?;
     let sha256s = columns.fixed(columns::BODY_SHA256)?;
+    let (blobs, lengths) = (columns.text(columns::BODY_BLOB)?, columns.numbers::<UInt64Type>(columns::BODY_BYTES)?);
     let (event_ids, event_times) = (columns.text(columns::EVENT_ID)?, columns.instants(columns::EVENT_TIME)?);
     let (stages, codes) = (columns.text(columns::STAGE)?, columns.text(columns::CODE)?);
     let issues_not_kept = columns.numbers::<UInt64Type>(columns::ISSUES_NOT_KEPT)?;
@@ -78,6 +75,7 @@ pub(super) fn read_letters(batch: &RecordBatch, letters: &mut Vec<DeadLetter>) -
     for row in 0..batch.num_rows() {
         let message = messages.of_row(row)?;
         // Neighbours mostly come from one shard: they then share their origin.
+        let blob = |path| Blob { path, bytes: lengths.get(row).unwrap_or(0) };
         let origin = origins.of_row(row, letters.last().map(|letter| &letter.origin));
         letters.push(DeadLetter {
             id: ulid(ids, row)?,
@@ -87,13 +85,14 @@ pub(super) fn read_letters(batch: &RecordBatch, letters: &mut Vec<DeadLetter>) -
             dead_at: dead_at.instant(row)?,
             body_hash: hashes.bytes(row)?.unwrap_or_else(|| message.body_hash()),
             body_sha256: sha256s.bytes(row)?,
+            blob: blobs.owned(row).map(blob),
             original: originals.of_row(row),
             message,
             event_id: event_ids.owned(row),
             event_time: event_times.instant_or_null(row)?,
             stage: stage_text(stages.or_empty(row)),
             code: code_text(codes.or_empty(row)),
-            issues: issues.records_of_row(row)?,
+            issues: issues.records_at_least_one(row)?,
             issues_not_kept: issues_not_kept.get(row).unwrap_or(0),
             attempts: attempts.of_row(row)?,
             flush_id: flush_ids.or_empty(row).to_owned(),
@@ -102,33 +101,6 @@ pub(super) fn read_letters(batch: &RecordBatch, letters: &mut Vec<DeadLetter>) -
         });
     }
     Ok(())
-}
-
-fn ulid(ids: Text<'_>, row: usize) -> Result<Ulid, DecodeError> {
-    ids.or_empty(row).parse().map_err(|_| foreign(columns::ID, "holds something that is no ULID"))
-}
-
-fn group(text: &str) -> Result<GroupId, DecodeError> {
-    GroupId::parse(text).ok_or_else(|| foreign(columns::GROUP, "holds something that is no group id"))
-}
-
-/// The code's own text where we know it, so that reading does not allocate one a row.
-fn code_text(text: &str) -> Cow<'static, str> {
-    match Code::parse(text) {
-        Some(code) => code.as_str().into(),
-        None => text.to_owned().into(),
-    }
-}
-
-fn stage_text(text: &str) -> Cow<'static, str> {
-    match Code::ALL.iter().map(|code| code.stage().as_str()).find(|stage| *stage == text) {
-        Some(stage) => stage.into(),
-        None => text.to_owned().into(),
-    }
-}
-
-fn foreign(column: &str, what: &str) -> DecodeError {
-    DecodeError::Foreign(format!("column {column} {what}"))
 }
 
 struct Origins<'a> {
@@ -326,70 +298,6 @@ impl<'a> UnreadableParts<'a> {
     }
 }
 
-struct Issues<'a> {
-    lists: Option<&'a ListArray>,
-    code: Text<'a>,
-    path: Text<'a>,
-    /// Not read for summaries.
-    instance_path: Text<'a>,
-    expected: Text<'a>,
-    actual: Text<'a>,
-    group: Text<'a>,
-    offset: Numbers<'a, UInt64Type>,
-    title: Text<'a>,
-}
-
-impl<'a> Issues<'a> {
-    fn of(columns: &Columns<'a>) -> Result<Self, DecodeError> {
-        let (lists, elements) = columns.list(columns::ISSUES)?;
-        Ok(Self {
-            lists,
-            code: elements.text("code")?,
-            path: elements.text("path")?,
-            instance_path: elements.text("instance_path")?,
-            expected: elements.text("expected")?,
-            actual: elements.text("actual")?,
-            group: elements.text("group")?,
-            offset: elements.numbers("offset")?,
-            title: elements.text("title")?,
-        })
-    }
-
-    fn at_least_one(&self, row: usize) -> Result<std::ops::Range<usize>, DecodeError> {
-        let range = self.lists.map_or(0..0, |lists| elements_of(lists, row));
-        if range.is_empty() { Err(foreign(columns::ISSUES, "has a row without any")) } else { Ok(range) }
-    }
-
-    fn of_row(&self, row: usize) -> Result<Vec<IssueRef<'a>>, DecodeError> {
-        let issue = |at: usize| IssueRef {
-            code: self.code.or_empty(at),
-            path: self.path.or_empty(at),
-            expected: self.expected.or_empty(at),
-            actual: self.actual.or_empty(at),
-            group: self.group.or_empty(at),
-            offset: self.offset.get(at),
-            title: self.title.get(at),
-        };
-        Ok(self.at_least_one(row)?.map(issue).collect())
-    }
-
-    fn records_of_row(&self, row: usize) -> Result<Vec<IssueRecord>, DecodeError> {
-        let issue = |at: usize| {
-            Ok(IssueRecord {
-                code: code_text(self.code.or_empty(at)),
-                path: self.path.or_empty(at).to_owned(),
-                instance_path: self.instance_path.or_empty(at).to_owned(),
-                expected: self.expected.or_empty(at).to_owned(),
-                actual: self.actual.or_empty(at).to_owned(),
-                group: group(self.group.or_empty(at))?,
-                offset: self.offset.get(at),
-                title: self.title.owned(at),
-            })
-        };
-        self.at_least_one(row)?.map(issue).collect()
-    }
-}
-
 struct Attempts<'a> {
     lists: Option<&'a ListArray>,
     n: Numbers<'a, UInt32Type>,
@@ -434,107 +342,5 @@ impl<'a> Attempts<'a> {
             })
         };
         elements_of(lists, row).map(attempt).collect()
-    }
-}
-
-fn elements_of(lists: &ListArray, row: usize) -> std::ops::Range<usize> {
-    let offsets = lists.value_offsets();
-    offsets[row] as usize..offsets[row + 1] as usize
-}
-
-/// The columns of a batch, or the fields of a list's elements, by name.
-struct Columns<'a> {
-    names: Option<&'a Fields>,
-    arrays: &'a [ArrayRef],
-}
-
-impl<'a> Columns<'a> {
-    fn of(batch: &'a RecordBatch) -> Self {
-        Self { names: Some(batch.schema_ref().fields()), arrays: batch.columns() }
-    }
-
-    /// The column of that name as `cast` sees it; `None` when there is none.
-    fn typed<T: ?Sized>(
-        &self,
-        name: &str,
-        cast: impl Fn(&'a ArrayRef) -> Option<&'a T>,
-    ) -> Result<Option<&'a T>, DecodeError> {
-        let Some(at) = self.names.and_then(|names| names.find(name)).map(|(at, _)| at) else { return Ok(None) };
-        cast(&self.arrays[at]).map(Some).ok_or_else(|| foreign(name, "is of another type"))
-    }
-
-    fn text(&self, name: &str) -> Result<Text<'a>, DecodeError> {
-        Ok(Text(self.typed(name, |array| array.as_string_opt::<i32>())?))
-    }
-
-    fn numbers<T: ArrowPrimitiveType>(&self, name: &str) -> Result<Numbers<'a, T>, DecodeError> {
-        Ok(Numbers(self.typed(name, |array| array.as_primitive_opt::<T>())?))
-    }
-
-    fn instants(&self, name: &str) -> Result<Numbers<'a, TimestampMicrosecondType>, DecodeError> {
-        self.numbers(name)
-    }
-
-    fn fixed(&self, name: &str) -> Result<Fixed<'a>, DecodeError> {
-        Ok(Fixed(self.typed(name, |array| array.as_fixed_size_binary_opt())?))
-    }
-
-    /// The lists of that column, and the fields of their elements.
-    fn list(&self, name: &str) -> Result<(Option<&'a ListArray>, Columns<'a>), DecodeError> {
-        let Some(lists) = self.typed(name, |array| array.as_list_opt::<i32>())? else {
-            return Ok((None, Columns { names: None, arrays: &[] }));
-        };
-        let elements = lists.values().as_struct_opt().ok_or_else(|| foreign(name, "is of another type"))?;
-        Ok((Some(lists), Columns { names: Some(elements.fields()), arrays: elements.columns() }))
-    }
-}
-
-/// A column of text that may be absent.
-#[derive(Clone, Copy)]
-struct Text<'a>(Option<&'a StringArray>);
-
-impl<'a> Text<'a> {
-    fn get(self, row: usize) -> Option<&'a str> {
-        self.0.filter(|array| array.is_valid(row)).map(|array| array.value(row))
-    }
-
-    fn or_empty(self, row: usize) -> &'a str {
-        self.get(row).unwrap_or_default()
-    }
-
-    fn owned(self, row: usize) -> Option<String> {
-        self.get(row).map(str::to_owned)
-    }
-}
-
-/// A column of numbers, or of microseconds of UTC, that may be absent.
-struct Numbers<'a, T: ArrowPrimitiveType>(Option<&'a PrimitiveArray<T>>);
-
-impl<T: ArrowPrimitiveType> Numbers<'_, T> {
-    fn get(&self, row: usize) -> Option<T::Native> {
-        self.0.filter(|array| array.is_valid(row)).map(|array| array.value(row))
-    }
-}
-
-impl Numbers<'_, TimestampMicrosecondType> {
-    fn instant_or_null(&self, row: usize) -> Result<Option<DateTime<Utc>>, DecodeError> {
-        let Some(micros) = self.get(row) else { return Ok(None) };
-        let instant = DateTime::from_timestamp_micros(micros);
-        instant.map(Some).ok_or_else(|| DecodeError::Foreign("a time is beyond what can be told".to_owned()))
-    }
-
-    fn instant(&self, row: usize) -> Result<DateTime<Utc>, DecodeError> {
-        self.instant_or_null(row)?.ok_or_else(|| DecodeError::Foreign("a row lacks one of its times".to_owned()))
-    }
-}
-
-/// A column of bytes of one length, that may be absent.
-struct Fixed<'a>(Option<&'a FixedSizeBinaryArray>);
-
-impl Fixed<'_> {
-    fn bytes<const N: usize>(&self, row: usize) -> Result<Option<[u8; N]>, DecodeError> {
-        let Some(array) = self.0.filter(|array| array.is_valid(row)) else { return Ok(None) };
-        let bytes = array.value(row).try_into();
-        bytes.map(Some).map_err(|_| DecodeError::Foreign(format!("a hash is not {N} bytes long")))
     }
 }

@@ -120,8 +120,9 @@ pub(super) async fn list(
         code: asked.code,
         since: parse_instant("since", asked.since.as_deref())?,
         until: parse_instant("until", asked.until.as_deref())?,
+        ..Filter::default()
     };
-    let (groups, unreadable) = api.parts.records.groups(&filter).await.map_err(|error| Problem::of_store(&error))?;
+    let (groups, unreadable) = api.parts.records.groups(&filter).await.map_err(|error| Problem::of_search(&error))?;
     let mut rest = groups.into_iter().skip_while(|group| after.as_ref().is_some_and(|after| Key::of(group) <= *after));
     let page: Vec<Group> = rest.by_ref().take(size).collect();
     let next_cursor = page.last().filter(|_| rest.next().is_some()).map(|last| Key::of(last).write());
@@ -144,7 +145,7 @@ pub(super) async fn one(
     Path(group): Path<String>,
 ) -> Result<Response, Problem> {
     let filter = Filter { group: Some(group_id(&group)?), ..Filter::default() };
-    let (groups, _) = api.parts.records.groups(&filter).await.map_err(|error| Problem::of_store(&error))?;
+    let (groups, _) = api.parts.records.groups(&filter).await.map_err(|error| Problem::of_search(&error))?;
     let group = groups.into_iter().next().ok_or_else(|| Problem::not_found("no dead letter is of that group"))?;
     Ok(json(&view(&api, &caller, group)))
 }

@@ -74,6 +74,7 @@ impl LettersAsked {
             code: self.code.clone(),
             since: parse_instant("since", self.since.as_deref())?,
             until: parse_instant("until", self.until.as_deref())?,
+            ..Filter::default()
         })
     }
 }
@@ -140,7 +141,7 @@ async fn page(api: &Api, filter: &Filter, after: Option<Ulid>, size: usize) -> R
         ControlFlow::Continue(())
     };
     let read = api.parts.records.summaries(filter, Order::NewestFirst, Row::of, each).await;
-    let unreadable = read.map_err(|error| Problem::of_store(&error))?;
+    let unreadable = read.map_err(|error| Problem::of_search(&error))?;
     if !behind {
         return Err(Problem::bad_request(
             "cursor: the letter it stands for is gone, or the filter is another; begin anew",
@@ -251,7 +252,7 @@ async fn masked(body: Vec<u8>, mask: Mask) -> Result<Option<Vec<u8>>, Problem> {
 /// The letter of that id.
 async fn find(api: &Api, id: &str) -> Result<DeadLetter, Problem> {
     let id: Ulid = id.parse().map_err(|_| Problem::bad_request("id: a letter's id has 26 letters and digits"))?;
-    let (letter, unreadable) = api.parts.records.find(id).await.map_err(|error| Problem::of_store(&error))?;
+    let (letter, unreadable) = api.parts.records.find(id).await.map_err(|error| Problem::of_search(&error))?;
     match letter {
         Some(letter) => Ok(letter),
         None if unreadable.is_empty() => Err(Problem::not_found("there is no letter of that id")),

@@ -8,6 +8,7 @@ use tracing::warn;
 use utoipa::ToSchema;
 
 use crate::store::StoreError;
+use crate::store::flush::FlushError;
 
 /// The content type of every error.
 pub(super) const PROBLEM_TYPE: &str = "application/problem+json";
@@ -72,6 +73,20 @@ impl Problem {
         }
         warn!(error = %chain, "the store refuses what the API asks of it");
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the object store refuses it; the log of the program says why")
+    }
+
+    /// Dead letters could not be looked for.
+    pub(super) fn of_search(error: &FlushError) -> Self {
+        match error {
+            FlushError::Store(error) => Self::of_store(error),
+            other => {
+                warn!(error = %crate::ingest::chain(other), "the API cannot tell which letters are recovered");
+                Self::new(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "a record of a flush cannot be read; the log of the program says which",
+                )
+            }
+        }
     }
 
     /// Something of ours failed.

@@ -5,7 +5,6 @@
 //! the broker had not yet written down of the acks. So of each epoch, a channel's life, only the last flushes are read,
 //! and of these only ids and hashes.
 
-mod columns; // some columns of a Parquet object
 mod keys; // what a repeat is known by
 
 use std::collections::{HashMap, HashSet};
@@ -27,11 +26,10 @@ use crate::ingest::commit::{Committer, chain};
 use crate::ingest::crashes::{Journal, Suspect};
 use crate::ingest::pipeline::LookAt;
 use crate::store::StoreError;
+use crate::store::columns::{ColumnsError, read_columns};
 use crate::store::flush::{Epoch, FlushError, FlushName, Liveness, StoredObject, Verdict};
 
 pub use keys::{Durable, Key, Known, Window};
-
-use columns::{ColumnsError, read_columns};
 
 /// Deliveries before the end of a channel that may come again: twice the widest window (65,535). A broker that is killed
 /// forgets acks, too, that it had not written down: RabbitMQ's classic queues keep up to 32,768 entries in memory

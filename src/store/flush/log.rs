@@ -86,6 +86,11 @@ impl FlushLog {
         Self { store, conditional_create: capabilities.conditional_create, instance: instance.to_owned() }
     }
 
+    /// For looking only, on any store.
+    pub fn reader(store: Store) -> Self {
+        Self::new(store, Capabilities { conditional_create: true }, "")
+    }
+
     /// Announces a flush. Its objects may be written once this returned, and no later than the grace of
     /// [`FlushLog::resolve`] from `created_at`: after that others may be cleaning up behind it.
     ///
@@ -326,6 +331,27 @@ impl FlushLog {
     /// [`FlushError::Store`]; [`FlushError::Unreadable`].
     pub async fn intent(&self, name: &FlushName) -> Result<Option<Intent>, FlushError> {
         self.read(&name.intent_path()).await
+    }
+
+    /// What flushes have announced that are not committed: whatever stands there does not count, or not yet.
+    ///
+    /// # Errors
+    /// [`FlushError::Store`]; [`FlushError::Unreadable`].
+    pub async fn not_committed(&self, pipeline: &str) -> Result<HashSet<String>, FlushError> {
+        let open = stream::iter(self.open(pipeline).await?).map(|flush| async move {
+            let outcome = self.outcome(&flush.name).await?;
+            let FlushState::Open(intent) = flush.state else { return Ok(Vec::new()) };
+            match outcome {
+                Some(outcome) if outcome.flush == intent.flush && outcome.is_committed() => Ok(Vec::new()),
+                _ => Ok::<_, FlushError>(intent.objects),
+            }
+        });
+        open.buffered(READS_AT_ONCE)
+            .try_fold(HashSet::new(), |mut all, objects| async move {
+                all.extend(objects);
+                Ok(all)
+            })
+            .await
     }
 
     /// Whether of several who decide a flush exactly one wins.

@@ -133,6 +133,10 @@ impl Outcome {
         Self::of(intent, Verdict::Aborted { by: by.to_owned(), reason: reason.to_owned() }, decided_at)
     }
 
+    pub fn is_committed(&self) -> bool {
+        matches!(self.verdict, Verdict::Committed(_))
+    }
+
     fn of(intent: &Intent, verdict: Verdict, decided_at: DateTime<Utc>) -> Self {
         Self {
             flush: intent.flush,

@@ -1,4 +1,4 @@
-//! Some columns of a Parquet object, fetched by ranges: what is known of a row, without its body.
+//! Parquet objects, fetched in part: the footer, some columns, some row groups.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::reader::{ChunkReader, Length};
 
-use crate::store::{Store, StoreError};
+use super::{Store, StoreError};
 
 /// Bytes from the end that are fetched first: nearly every footer is within them.
 const TAIL_BYTES: u64 = 64 * 1024;
@@ -39,27 +39,43 @@ pub async fn read_columns(
     wanted: &'static [&'static str],
 ) -> Result<Vec<RecordBatch>, ColumnsError> {
     let broken = |source| ColumnsError::Broken { path: path.to_owned(), source };
-    let metadata = metadata(store, path, bytes).await?;
+    let metadata = read_footer(store, path, bytes).await?;
     let schema = metadata.file_metadata().schema_descr();
     let leaves: Vec<usize> = (0..schema.num_columns())
         .filter(|&leaf| wanted.contains(&schema.column(leaf).path().parts()[0].as_str()))
         .collect();
-    let chunks: Vec<Range<u64>> = metadata
-        .row_groups()
-        .iter()
-        .flat_map(|group| leaves.iter().map(|&leaf| group.column(leaf).byte_range()))
-        .map(|(start, length)| start..start + length)
-        .collect();
-    let fetched = store.get_ranges(path, &chunks).await?;
-    let parts = chunks.iter().map(|chunk| chunk.start).zip(fetched).collect();
     let mask = ProjectionMask::leaves(schema, leaves);
-    let file = Parts { bytes, parts };
+    let file = fetch(store, path, bytes, &metadata, &mask).await?;
     let decoded = tokio::task::spawn_blocking(move || decode(file, metadata, mask)).await;
     let decoded = decoded.unwrap_or_else(|panic| Err(ParquetError::External(panic.into())));
     decoded.map_err(broken)
 }
 
-async fn metadata(store: &Store, path: &str, bytes: u64) -> Result<Arc<ParquetMetaData>, ColumnsError> {
+/// What is needed of the object at `path`, whose footer is `metadata`, to read the columns of `mask`.
+///
+/// # Errors
+/// The store's.
+pub async fn fetch(
+    store: &Store,
+    path: &str,
+    bytes: u64,
+    metadata: &ParquetMetaData,
+    mask: &ProjectionMask,
+) -> Result<Parts, StoreError> {
+    let columns = metadata.row_groups().iter().flat_map(|group| {
+        let wanted = (0..group.num_columns()).filter(|&leaf| mask.leaf_included(leaf));
+        wanted.map(|leaf| group.column(leaf).byte_range())
+    });
+    let chunks: Vec<Range<u64>> = columns.map(|(start, length)| start..start + length).collect();
+    let fetched = store.get_ranges(path, &chunks).await?;
+    Ok(Parts { bytes, parts: chunks.iter().map(|chunk| chunk.start).zip(fetched).collect() })
+}
+
+/// The footer of the object at `path`, which is `bytes` long.
+///
+/// # Errors
+/// See [`ColumnsError`].
+pub async fn read_footer(store: &Store, path: &str, bytes: u64) -> Result<Arc<ParquetMetaData>, ColumnsError> {
     let mut wanted = TAIL_BYTES.min(bytes);
     loop {
         let tail = bytes - wanted..bytes;
@@ -92,7 +108,8 @@ fn decode(file: Parts, metadata: Arc<ParquetMetaData>, mask: ProjectionMask) -> 
 }
 
 /// The parts of a file that were fetched, each with where it begins.
-struct Parts {
+#[derive(Clone)]
+pub struct Parts {
     bytes: u64,
     parts: Vec<(u64, Bytes)>,
 }
@@ -120,6 +137,11 @@ impl ChunkReader for Parts {
 }
 
 impl Parts {
+    /// All of a file.
+    pub fn whole(file: Bytes) -> Self {
+        Self { bytes: file.len() as u64, parts: vec![(0, file)] }
+    }
+
     /// What was fetched from `start` on.
     fn from(&self, start: u64) -> Result<Bytes, ParquetError> {
         let within = |(at, part): &&(u64, Bytes)| (*at..*at + part.len() as u64).contains(&start);
