@@ -110,6 +110,21 @@ const STORE_UP: Definition = gauge(
     &[],
     "1 while the object store takes writes, 0 after one failed until the next succeeds",
 );
+const DLQ_MERGED: Definition = counter(
+    "parqueduct_dlq_files_merged_total",
+    &["pipeline"],
+    "Files of dead letters that were merged into larger ones in the background",
+);
+const DLQ_REMOVED: Definition = counter(
+    "parqueduct_dlq_letters_removed_total",
+    &["pipeline", "why"],
+    "Dead letters removed because they were kept long enough",
+);
+const DLQ_TEND_FAILED: Definition = counter(
+    "parqueduct_dlq_merge_failures_total",
+    &["pipeline"],
+    "Rounds of merging dead letters that ended with an error; what they left is done by a later one",
+);
 const BUILD_INFO: Definition = gauge("parqueduct_build_info", &["version"], "1, labelled with the program's version");
 
 /// Every metric there is.
@@ -136,6 +151,9 @@ pub const TABLE: &[Definition] = &[
     STORE_ERRORS,
     STORE_RETRIES,
     STORE_UP,
+    DLQ_MERGED,
+    DLQ_REMOVED,
+    DLQ_TEND_FAILED,
     BUILD_INFO,
 ];
 
@@ -164,6 +182,9 @@ pub struct Metrics {
     store_errors: IntCounterVec,
     store_retries: IntCounterVec,
     store_up: Gauge,
+    dlq_merged: IntCounterVec,
+    dlq_removed: IntCounterVec,
+    dlq_tend_failed: IntCounterVec,
     /// The pipelines seen so far; also serialises [`Metrics::render`], which moves counters up to their ledgers.
     pipelines: Mutex<Vec<Arc<PipelineMetrics>>>,
 }
@@ -198,6 +219,9 @@ impl Metrics {
             store_errors: counters(&registry, STORE_ERRORS),
             store_retries: counters(&registry, STORE_RETRIES),
             store_up,
+            dlq_merged: counters(&registry, DLQ_MERGED),
+            dlq_removed: counters(&registry, DLQ_REMOVED),
+            dlq_tend_failed: counters(&registry, DLQ_TEND_FAILED),
             pipelines: Mutex::default(),
             registry,
         }
@@ -238,6 +262,23 @@ impl Metrics {
     /// Counts a request to the store that is tried again.
     pub fn store_retried(&self, op: &str) {
         self.store_retries.with_label_values(&[op]).inc();
+    }
+
+    /// Counts files of dead letters that were merged.
+    pub fn dlq_merged(&self, pipeline: &str, files: u64) {
+        self.dlq_merged.with_label_values(&[pipeline]).inc_by(files);
+    }
+
+    /// Counts dead letters that were kept long enough: `recovered`, of a group that is `resolved`, or that is `ignored`.
+    pub fn dlq_removed(&self, pipeline: &str, recovered: u64, resolved: u64, ignored: u64) {
+        for (why, letters) in [("recovered", recovered), ("resolved", resolved), ("ignored", ignored)] {
+            self.dlq_removed.with_label_values(&[pipeline, why]).inc_by(letters);
+        }
+    }
+
+    /// Counts a round of merging that failed.
+    pub fn dlq_merge_failed(&self, pipeline: &str) {
+        self.dlq_tend_failed.with_label_values(&[pipeline]).inc();
     }
 
     /// Records whether the last write to the store succeeded.

@@ -43,7 +43,7 @@ pub(super) fn parts(
     http::api::Parts {
         config: api.clone(),
         pipelines: plans.iter().map(|(_, plan)| pipeline(plan)).collect(),
-        records: Records::new(store.clone(), READS_MAX),
+        records: Records::remembering(store.clone(), READS_MAX, config.dlq.index_bytes),
         log: Log::new(store.clone()),
         veil_of_unknown: Veil::of_unknown(masked),
         metrics: Arc::clone(metrics),

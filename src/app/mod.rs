@@ -12,6 +12,7 @@ mod logs; // where log lines go, and how they look
 mod machine; // who we are, and whether another process still lives
 mod run; // `parqueduct run`
 mod take; // `parqueduct ingest`
+mod tend; // merging and retention of dead letters, beside the pipelines
 
 pub use check::{check_connections, check_schemas};
 pub use files::{FileInput, open_lines};
@@ -50,7 +51,8 @@ pub fn read_config(path: &Path) -> anyhow::Result<Loaded> {
 /// # Errors
 /// What is wrong with its schema.
 pub fn compile(config: &Config, pipeline: &config::Pipeline) -> anyhow::Result<Plan> {
-    Ok(Plan::new(pipeline, &config.instance, &|path| std::fs::read_to_string(path))?)
+    let plan = Plan::new(pipeline, &config.instance, &|path| std::fs::read_to_string(path))?;
+    Ok(Plan { blob_bytes: config.dlq.blob_bytes, ..plan })
 }
 
 /// Opens the store of the configuration; its failures and retries are counted in `metrics`.

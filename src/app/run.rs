@@ -100,6 +100,13 @@ impl Start {
     /// Waits until the store takes writes, then runs the pipeline until it is stopped.
     async fn run(self, config: Config, stop: Stop) -> Result<(), ShardPanicked> {
         let Some(capabilities) = store_ready(&self.store, &self.metrics, &stop).await else { return Ok(()) };
+        // Dropped with the pipeline: it may be stopped anywhere.
+        let mut tending = JoinSet::new();
+        if capabilities.conditional_create && config.dlq.merge {
+            let name = self.plan.config.name.clone();
+            let (store, metrics) = (self.store.clone(), Arc::clone(&self.metrics));
+            tending.spawn(app::tend::tend(name, config.clone(), store, metrics, stop.clone()));
+        }
         let parts = PipelineParts {
             committer: Arc::new(committer(
                 &config,

@@ -244,6 +244,15 @@ impl Role {
 #[derive(Clone, Debug, Default)]
 pub struct Dlq {
     pub mask: Masked,
+    /// Larger bodies are objects of their own.
+    pub blob_bytes: usize,
+    /// Bytes of memory for what files say of their letters.
+    pub index_bytes: usize,
+    pub merge: bool,
+    /// How long a letter is kept from its recovery, or the resolution of its group.
+    pub retain_resolved: Duration,
+    /// How long a letter of an ignored group is kept.
+    pub retain_ignored: Duration,
 }
 
 /// What viewers do not see, as far as the configuration says.

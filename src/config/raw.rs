@@ -51,7 +51,7 @@ section! {
         store: Store = default({});
         /// Metrics and health (/metrics, /healthz and /readyz), and the API (/api/v1).
         http: Http = default({});
-        /// The dead letters.
+        /// The dead letters: how they are stored, and for how long.
         dlq: Dlq = default({});
         /// What the process says about itself, on standard error.
         log: Log = default({});
@@ -211,6 +211,18 @@ section! {
 
     /// `[dlq]`
     Dlq {
+        /// Bodies larger than this are stored as objects of their own, beside the files of dead letters.
+        blob_bytes: Size = default("1MiB"), within "1KiB" to "64MiB";
+        /// Memory for what the files say of their letters: the index behind groups and searches. It is read again when
+        /// it is not enough.
+        index_bytes: Size = default("256MiB"), within "1MiB" to "64GiB";
+        /// Merge small files of dead letters into large ones, in the background, and remove what was kept long enough.
+        /// Not done on stores without conditional creation.
+        merge: bool = default(true);
+        /// How long a dead letter is kept after it was recovered, or its group was resolved.
+        retain_resolved: Duration = default("30d"), within "1h" to "3650d";
+        /// How long a dead letter of an ignored group is kept. All others are kept for ever.
+        retain_ignored: Duration = default("7d"), within "1h" to "3650d";
         /// What viewers do not see of dead letters: JSON pointers into bodies, where * stands for any name or element
         /// ("/cards/*/pan"), and "headers:NAME" and "properties:NAME". Fields that the schema marks with
         /// "x-parqueduct-sensitive": true are masked in any case. They read "[masked]", and cannot be searched for.

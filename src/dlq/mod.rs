@@ -13,6 +13,7 @@ pub mod index; // what a file says of its letters in its footer
 pub mod life; // where a group is in its life
 pub mod lineage; // what a replayed message says of itself
 pub mod log; // what was decided about groups and jobs; the audit
+pub mod merge; // small files made into large ones; letters kept long enough
 pub mod record; // one dead letter, whole; its file
 pub mod records; // finding them in the store
 pub mod rules; // groups as the configuration wants them

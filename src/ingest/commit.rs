@@ -89,6 +89,7 @@ struct Flush<'a> {
     intent: Option<Intent>,
     begun: bool,
     written: Vec<bool>,
+    blobs_written: Vec<bool>,
     /// Made when the objects are durable; the same at every attempt, for its bytes tell whether it is ours.
     outcome: Option<Outcome>,
 }
@@ -116,6 +117,7 @@ impl Committer {
             intent: None,
             begun: false,
             written: vec![false; sealed.objects.len()],
+            blobs_written: vec![false; sealed.blobs.len()],
             outcome: None,
         };
         let give_up = async {
@@ -232,7 +234,11 @@ impl Committer {
             }
             flush.begun = true;
         }
-        let writing = self.write_objects(&flush.sealed.objects, &mut flush.written);
+        let writing = async {
+            // What letters name is there before they are.
+            self.write_objects(&flush.sealed.blobs, &mut flush.blobs_written).await?;
+            self.write_objects(&flush.sealed.objects, &mut flush.written).await
+        };
         let proving = async {
             match flush.standing {
                 Some(standing) => standing.confirm().await,

@@ -32,6 +32,9 @@ impl Surroundings {
     }
 }
 
+/// Of [`Plan::blob_bytes`], when nobody says otherwise.
+const BLOB_BYTES: usize = 1 << 20;
+
 /// A pipeline, compiled.
 pub struct Plan {
     pub config: config::Pipeline,
@@ -39,6 +42,8 @@ pub struct Plan {
     pub schema: Schema,
     pub validator: Validator,
     pub layout: Arc<Layout>,
+    /// Bodies of dead letters larger than this are objects of their own.
+    pub blob_bytes: usize,
 }
 
 /// Why a pipeline cannot run as configured.
@@ -78,7 +83,14 @@ impl Plan {
             open_partitions_max: config.open_partitions_max,
         };
         let layout = Layout::new(&columns(&schema)?.fields, options)?;
-        Ok(Self { config: config.clone(), instance: instance.to_owned(), schema, validator, layout: Arc::new(layout) })
+        Ok(Self {
+            config: config.clone(),
+            instance: instance.to_owned(),
+            schema,
+            validator,
+            layout: Arc::new(layout),
+            blob_bytes: BLOB_BYTES,
+        })
     }
 
     /// What the dead letters of one shard have in common.

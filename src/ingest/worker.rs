@@ -48,6 +48,8 @@ pub struct Sealed {
     pub receipt: Receipt,
     pub tally: Tally,
     pub objects: Vec<SealedObject>,
+    /// Bodies of dead letters, by their hash: several flushes may write the same, so an abort leaves them.
+    pub blobs: Vec<SealedObject>,
     /// When the oldest of its deliveries arrived.
     pub oldest: DateTime<Utc>,
     /// Event times of the archived rows, microseconds since 1970.
@@ -60,7 +62,7 @@ pub struct Sealed {
 
 impl Sealed {
     pub fn bytes(&self) -> u64 {
-        self.objects.iter().map(|object| object.bytes.len() as u64).sum()
+        self.objects.iter().chain(&self.blobs).map(|object| object.bytes.len() as u64).sum()
     }
 }
 
@@ -328,8 +330,9 @@ impl Worker {
             self.tally.archived += file.rows() as u64;
             objects.push(self.data_object(file, flush, number));
         }
+        let mut blobs = Vec::new();
         if !self.dead.is_empty() {
-            objects.push(self.dead_letter_object(flush));
+            objects.push(self.dead_letter_object(flush, &mut blobs));
         }
         self.bytes = 0;
         let tally = std::mem::take(&mut self.tally);
@@ -341,6 +344,7 @@ impl Worker {
             receipt,
             tally,
             objects,
+            blobs,
             oldest: self.oldest.take().unwrap_or(sealed_at),
             event_time_us,
             keys: std::mem::take(&mut self.keys),
@@ -374,13 +378,19 @@ impl Worker {
         }
     }
 
-    fn dead_letter_object(&mut self, flush: Ulid) -> SealedObject {
+    fn dead_letter_object(&mut self, flush: Ulid, blobs: &mut Vec<SealedObject>) -> SealedObject {
         let mut dead = std::mem::take(&mut self.dead);
         let flush_id = flush.to_string();
         let mut newest = dead[0].dead_at;
         for letter in &mut dead {
             newest = newest.max(letter.dead_at);
             letter.flush_id.clone_from(&flush_id);
+        }
+        for letter in dead.iter_mut().filter(|letter| letter.message.body.len() > self.plan.blob_bytes) {
+            let (path, body) = letter.take_body(newest.date_naive());
+            if blobs.iter().all(|blob: &SealedObject| blob.path != path) {
+                blobs.push(SealedObject { path, bytes: body.into(), rows: 0 });
+            }
         }
         let origin = &self.dead_letter_origin;
         SealedObject {

@@ -17,6 +17,7 @@ mod flow;
 mod foresight;
 mod harness;
 mod json_schema_suite;
+mod letters;
 mod main_job;
 mod model;
 mod outage;

@@ -22,7 +22,7 @@ pub(super) fn config(root: &raw::Root, reader: &mut Reader<'_>, file: &std::path
     let rabbitmq = root.rabbitmq.as_ref().and_then(|section| rabbitmq::check(&section.value, reader));
     let store = root.store.as_ref().and_then(|section| store::check(&section.value, reader));
     let http = root.http.as_ref().and_then(|section| http::check(&section.value, reader));
-    let dlq = root.dlq.as_ref().and_then(|section| masked::check(&section.value, reader));
+    let dlq = root.dlq.as_ref().and_then(|section| dlq(&section.value, reader));
     let log = root.log.as_ref().and_then(|section| log(&section.value, reader));
     let rules = root.dlq.as_ref().and_then(|section| rules::check(&section.value, root, reader));
     let pipelines =
@@ -35,7 +35,7 @@ pub(super) fn config(root: &raw::Root, reader: &mut Reader<'_>, file: &std::path
         rabbitmq: rabbitmq?,
         store: store?,
         http: http?,
-        dlq: Dlq { mask: dlq? },
+        dlq: dlq?,
         log: log?,
         run: Run {
             drain_timeout: run?.drain_timeout.as_ref()?.value,
@@ -69,6 +69,18 @@ fn instance(run: &raw::Run, reader: &mut Reader<'_>) -> Option<String> {
         return None;
     }
     Some(name)
+}
+
+fn dlq(dlq: &raw::Dlq, reader: &mut Reader<'_>) -> Option<Dlq> {
+    let mask = masked::check(dlq, reader);
+    Some(Dlq {
+        mask: mask?,
+        blob_bytes: usize::try_from(dlq.blob_bytes.as_ref()?.value.0).unwrap_or(usize::MAX),
+        index_bytes: usize::try_from(dlq.index_bytes.as_ref()?.value.0).unwrap_or(usize::MAX),
+        merge: dlq.merge.as_ref()?.value,
+        retain_resolved: dlq.retain_resolved.as_ref()?.value,
+        retain_ignored: dlq.retain_ignored.as_ref()?.value,
+    })
 }
 
 fn log(log: &raw::Log, reader: &mut Reader<'_>) -> Option<Log> {
