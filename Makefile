@@ -1,10 +1,10 @@
 # `make help` says what there is. Everything is written below `target/` and `.parqueduct/`, which git ignores.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos matrix check fmt bench overhead
+.PHONY: help demo test chaos matrix check fmt bench bench-dlq overhead
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
 
 demo: ## carry 27,004 real flights from RabbitMQ into Parquet, and look at them
 	@scripts/demo
@@ -28,6 +28,9 @@ fmt: ## format the code
 
 bench: ## time `parqueduct ingest` over the demo's flights
 	@scripts/bench
+
+bench-dlq: ## make a million dead letters, and time finding them
+	@scripts/bench-dlq
 
 overhead: ## what the care against repeats costs while nothing goes wrong, in instructions
 	@scripts/overhead
