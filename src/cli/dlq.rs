@@ -26,7 +26,8 @@ pub use arguments::{
 pub use audit::{AuditArguments, AuditCommand};
 
 use crate::dlq::groups::Group;
-use crate::dlq::log::Log;
+use crate::dlq::life;
+use crate::dlq::log::{self, Log, LogError};
 use crate::dlq::record::Summary;
 use crate::dlq::records::{Cursor, Filter, Found, LetterState, Order, Records, Unreadable};
 use crate::store::Store;
@@ -180,17 +181,56 @@ impl<W: Write> Session<'_, W> {
     async fn groups(&mut self, arguments: &GroupsArguments) -> anyhow::Result<Vec<Unreadable>> {
         let filter = arguments.filter.at(self.now)?;
         let (mut groups, unreadable) = self.records.groups(&filter).await?;
+        let (log, trouble) = self.read_log().await?;
+        life::stand(&mut groups, &log);
+        if !arguments.states.is_empty() {
+            groups.retain(|group| arguments.states.contains(&group.state));
+        }
+        match arguments.json {
+            true => self.groups_as_lines(&groups, &log, arguments.limit)?,
+            false => self.groups_as_table(groups, arguments, &filter)?,
+        }
+        match trouble {
+            Some(error) => Err(error).context("the states are those before"),
+            None => Ok(unreadable),
+        }
+    }
+
+    /// The log, as far as it can be read, and what is wrong with it then.
+    async fn read_log(&self) -> Result<(log::State, Option<LogError>), LogError> {
+        match self.log.load().await {
+            Ok(state) => Ok((state, None)),
+            Err(error @ LogError::Broken { .. }) => {
+                let mut state = log::State::default();
+                // Ends where the load did.
+                let _ = self.log.refresh(&mut state).await;
+                Ok((state, Some(error)))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn groups_as_lines(&mut self, groups: &[Group], log: &log::State, limit: Option<usize>) -> io::Result<()> {
+        let mut groups = groups.iter().take(limit.unwrap_or(usize::MAX));
+        groups.try_for_each(|group| line::write_group(&mut self.out, group, log.life(&group.id)))
+    }
+
+    fn groups_as_table(
+        &mut self,
+        mut groups: Vec<Group>,
+        arguments: &GroupsArguments,
+        filter: &Filter,
+    ) -> io::Result<()> {
         let all = groups.len();
         groups.truncate(arguments.limit.unwrap_or(all));
-        if arguments.json {
-            for group in &groups {
-                line::write_group(&mut self.out, group)?;
-            }
-            return Ok(unreadable);
-        }
         if all == 0 {
-            self.nothing(&filter)?;
-            return Ok(unreadable);
+            return match arguments.states.as_slice() {
+                [] => self.nothing(filter),
+                states => {
+                    let states: Vec<_> = states.iter().map(|state| state.as_str()).collect();
+                    writeln!(self.out, "no group of those that are meant is {}", states.join(" or "))
+                }
+            };
         }
         let mut table = groups_table();
         for group in &groups {
@@ -203,7 +243,7 @@ impl<W: Write> Session<'_, W> {
         if groups.len() < all {
             writeln!(self.out, "\nthe largest {} of {all} groups; --limit shows more", groups.len())?;
         }
-        Ok(unreadable)
+        Ok(())
     }
 
     async fn show(&mut self, arguments: &ShowArguments) -> anyhow::Result<Vec<Unreadable>> {

@@ -10,8 +10,8 @@ use super::fingerprint::{GroupId, Signature};
 use super::record::{IssueRef, Summary};
 use super::sentence;
 
-/// Ids kept of a group, to look at.
-pub const SAMPLES_MAX: usize = 3;
+/// Ids kept of a group, to look at: the first, the newest, and some of those in between, drawn by lot.
+pub const SAMPLES_MAX: usize = 5;
 
 /// Producers counted apart in a group; the rest are counted together.
 pub const PRODUCERS_MAX: usize = 16;
@@ -35,6 +35,11 @@ pub enum State {
 }
 
 impl State {
+    /// The state of that name.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == text)
+    }
+
     pub const ALL: [State; 5] = [State::Open, State::Acknowledged, State::Resolved, State::Regressed, State::Ignored];
 
     pub const fn as_str(self) -> &'static str {
@@ -71,7 +76,7 @@ pub struct Group {
     /// Earliest and latest `dead_at` of those that show it.
     pub first_seen: DateTime<Utc>,
     pub last_seen: DateTime<Utc>,
-    /// The newest that show it, at most [`SAMPLES_MAX`], newest first.
+    /// Some that show it, at most [`SAMPLES_MAX`], newest first.
     pub samples: Vec<Ulid>,
     /// Letters by `app_id`, the largest first.
     pub producers: Vec<(String, u64)>,
@@ -205,6 +210,33 @@ impl FromIterator<Group> for Groups {
     }
 }
 
+/// Keeps `id` among `samples`, which are newest first, if it is the first, the newest, or has one of the lowest lots between.
+fn keep_sample(samples: &mut Vec<Ulid>, id: Ulid) {
+    let place = samples.partition_point(|sample| *sample > id);
+    if samples.get(place) == Some(&id) {
+        return;
+    }
+    samples.insert(place, id);
+    if samples.len() > SAMPLES_MAX {
+        let between = 1..samples.len() - 1;
+        let last = between.max_by_key(|place| lot(samples[*place])).expect("more than two are kept");
+        samples.remove(last);
+    }
+}
+
+/// What decides whether a letter is kept as a sample: the lowest lots are. It depends on the letter alone, so that the same
+/// ones are kept in whatever order letters, or groups of them, come together.
+fn lot(id: Ulid) -> u64 {
+    // The finaliser of SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
+    let mixed = |bits: u64| {
+        let bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        bits ^ (bits >> 31)
+    };
+    let bits = u128::from(id);
+    mixed(mixed((bits >> 64) as u64).wrapping_add(bits as u64))
+}
+
 impl Group {
     /// Letters that show it and are kept.
     pub fn kept(&self) -> u64 {
@@ -241,7 +273,7 @@ impl Group {
         self.showing += 1;
         self.first_seen = self.first_seen.min(letter.dead_at);
         self.last_seen = self.last_seen.max(letter.dead_at);
-        self.sample(letter.id);
+        keep_sample(&mut self.samples, letter.id);
         *self.minutes.entry(letter.dead_at.timestamp().div_euclid(60)).or_default() += 1;
         self.saw_schema(letter.schema, letter.dead_at);
         match letter.app_id {
@@ -261,14 +293,6 @@ impl Group {
         }
     }
 
-    fn sample(&mut self, id: Ulid) {
-        let place = self.samples.partition_point(|sample| *sample > id);
-        if place < SAMPLES_MAX && self.samples.get(place) != Some(&id) {
-            self.samples.truncate(SAMPLES_MAX - 1);
-            self.samples.insert(place, id);
-        }
-    }
-
     fn produced(&mut self, producer: &str, letters: u64) {
         match self.producers.iter().position(|(name, _)| name == producer) {
             Some(known) => self.producers[known].1 += letters,
@@ -285,11 +309,44 @@ impl Group {
         self.last_recovered = self.last_recovered.max(other.last_recovered);
         self.first_seen = self.first_seen.min(other.first_seen);
         self.last_seen = self.last_seen.max(other.last_seen);
-        other.samples.into_iter().for_each(|id| self.sample(id));
+        other.samples.into_iter().for_each(|id| keep_sample(&mut self.samples, id));
         other.producers.iter().for_each(|(name, letters)| self.produced(name, *letters));
         self.producers_other += other.producers_other;
         other.minutes.into_iter().for_each(|(minute, letters)| *self.minutes.entry(minute).or_default() += letters);
         other.schemas.iter().for_each(|(label, at)| self.saw_schema(label, *at));
         self.gone.merge(other.gone);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::record::samples::id;
+    use super::*;
+
+    #[test]
+    fn samples_are_the_first_the_newest_and_some_between_in_whatever_order_they_come_together() {
+        let ids: Vec<Ulid> = (0..200).map(|n| id(n, n as u128)).collect();
+        let kept = |order: &mut dyn Iterator<Item = usize>| {
+            let mut samples = Vec::new();
+            order.for_each(|at| keep_sample(&mut samples, ids[at]));
+            samples
+        };
+        let forwards = kept(&mut (0..200));
+        assert_eq!((forwards.len(), forwards[0], forwards[SAMPLES_MAX - 1]), (SAMPLES_MAX, ids[199], ids[0]));
+        assert!(forwards.is_sorted_by(|newer, older| newer > older), "{forwards:?}");
+        assert_eq!(kept(&mut (0..200).rev()), forwards);
+        assert_eq!(kept(&mut (0..200).map(|n| n * 77 % 200)), forwards);
+        let mut merged = kept(&mut (90..200));
+        for part in [kept(&mut (0..40)), kept(&mut (40..90))] {
+            part.into_iter().for_each(|id| keep_sample(&mut merged, id));
+        }
+        assert_eq!(merged, forwards);
+        // What lies between is drawn from all of it, and not from one end.
+        let mut middle = 0;
+        for begin in 0..150_usize {
+            let between = kept(&mut (begin..begin + 50));
+            middle += between[1..SAMPLES_MAX - 1].iter().filter(|sample| **sample < ids[begin + 25]).count();
+        }
+        assert!((150..300).contains(&middle), "{middle} of 450 are of the older half");
     }
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 
-use super::groups::State;
-use super::log::{AsOf, Life, SchemaVersion, Verdict};
+use super::groups::{Group, State};
+use super::log::{self, AsOf, Life, SchemaVersion, Verdict};
 
 /// What the letters of a group show.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +39,26 @@ pub fn standing(facts: &Facts<'_>, life: Option<&Life>) -> State {
             if facts.recovered >= facts.showing { State::Resolved } else { State::Regressed }
         }
         Some((_, Verdict::Resolved { .. })) => State::Resolved,
+    }
+}
+
+/// Gives each of `groups` its state, by what the log says and by the letters it was made of.
+pub fn stand(groups: &mut [Group], log: &log::State) {
+    for group in groups {
+        group.state = standing(&Facts::of(group), log.life(&group.id));
+    }
+}
+
+impl<'a> Facts<'a> {
+    pub fn of(group: &'a Group) -> Self {
+        Self {
+            showing: group.showing,
+            recovered: group.recovered,
+            last_recovered: group.last_recovered,
+            last_seen: group.last_seen,
+            minutes: &group.minutes,
+            schemas: &group.schemas,
+        }
     }
 }
 

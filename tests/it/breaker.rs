@@ -152,7 +152,7 @@ impl Running {
     async fn until(&self, what: &str, met: impl Fn(&Self) -> bool) {
         let waited = timeout(60 * MINUTE, async {
             while !met(self) {
-                sleep(Duration::from_millis(100)).await;
+                sleep(Duration::from_millis(500)).await;
             }
         });
         let met = waited.await.is_ok();
@@ -213,7 +213,7 @@ async fn pauses_gives_back_once_probes_and_resumes(schema: OnTrip, class: Class,
     running.until("a trip", |own| own.trips(class) == (1, true)).await;
     running.publish((0..1000).map(orders::good));
     // Before the first probe nothing is consumed.
-    sleep(Duration::from_millis(1_500)).await;
+    sleep(Duration::from_secs(1)).await;
     let given_back = running.metrics.ledger.requeued(RequeueCause::BreakerOpen);
     assert!((100..=300).contains(&given_back), "{given_back}");
     assert_eq!(running.broker.unacked(QUEUE), 0);

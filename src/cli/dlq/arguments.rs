@@ -10,6 +10,7 @@ use super::acts::{AcknowledgeArguments, ActArguments, ResolveArguments};
 use super::audit::AuditArguments;
 use super::text::exactly;
 use crate::dlq::fingerprint::GroupId;
+use crate::dlq::groups::State;
 use crate::dlq::records::{Cursor, Filter, HeaderIs, LetterState, ValueIs};
 
 /// See why events failed, and get them back.
@@ -150,6 +151,9 @@ pub enum BodyForm {
 pub struct GroupsArguments {
     #[command(flatten)]
     pub filter: FilterArguments,
+    /// Only those in this state: open, acknowledged, resolved, regressed or ignored; may be given several times.
+    #[arg(long = "state", value_name = "STATE", value_parser = group_state)]
+    pub states: Vec<State>,
     /// At most so many, the largest.
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
@@ -223,6 +227,11 @@ fn instant(text: &str) -> Option<DateTime<Utc>> {
     let forms = ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"];
     let local = forms.iter().find_map(|form| NaiveDateTime::parse_from_str(text, form).ok());
     local.map(|local| local.and_utc())
+}
+
+fn group_state(text: &str) -> Result<State, String> {
+    let names = || State::ALL.map(State::as_str).join(", ");
+    State::parse(text).ok_or_else(|| format!("not the state of a group; those are {}", names()))
 }
 
 pub(super) fn group(text: &str) -> Result<GroupId, String> {

@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use super::text::exactly;
 use crate::dlq::attempts::{AttemptOutcome, AttemptRecord};
 use crate::dlq::groups::Group;
+use crate::dlq::log::{Life, Verdict};
 use crate::dlq::record::{Attempt, AttemptSource, IssueRecord, Original};
 use crate::dlq::records::{Cursor, Found};
 use crate::event::{Properties, Unreadable};
@@ -45,8 +46,8 @@ pub(super) fn write(out: &mut impl Write, found: &Found) -> io::Result<()> {
     write_line(out, &line)
 }
 
-/// Writes `group` and a line break.
-pub(super) fn write_group(out: &mut impl Write, group: &Group) -> io::Result<()> {
+/// Writes `group`, of which `life` was said last, and a line break.
+pub(super) fn write_group(out: &mut impl Write, group: &Group, life: Option<&Life>) -> io::Result<()> {
     let line = GroupLine {
         group: group.id.as_str(),
         pipeline: &group.pipeline,
@@ -59,6 +60,8 @@ pub(super) fn write_group(out: &mut impl Write, group: &Group) -> io::Result<()>
         showing: group.showing,
         first_seen: exactly(group.first_seen),
         last_seen: exactly(group.last_seen),
+        samples: group.samples.iter().map(ToString::to_string).collect(),
+        said: life.map(SaidLine::from),
     };
     write_line(out, &line)
 }
@@ -270,4 +273,22 @@ struct GroupLine<'a> {
     showing: u64,
     first_seen: String,
     last_seen: String,
+    samples: Vec<String>,
+    said: Option<SaidLine<'a>>,
+}
+
+/// What was said of a group last.
+#[derive(Serialize)]
+struct SaidLine<'a> {
+    at: String,
+    actor: &'a str,
+    reason: Option<&'a str>,
+    verdict: &'a Verdict,
+}
+
+impl<'a> From<&'a Life> for SaidLine<'a> {
+    fn from(life: &'a Life) -> Self {
+        let Life { said, verdict } = life;
+        Self { at: exactly(said.at), actor: &said.actor, reason: said.reason.as_deref(), verdict }
+    }
 }

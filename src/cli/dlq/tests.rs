@@ -117,8 +117,21 @@ COUNTED adds up to all letters: each is counted by its first issue. SHOWING coun
 async fn groups_as_json_have_the_promised_keys_and_add_up() {
     let store = store_of(&letters()).await;
     let groups = lines(&written(&store, &["groups", "--json"]).await);
-    let promised =
-        ["group", "pipeline", "code", "path", "title", "state", "count", "open", "showing", "first_seen", "last_seen"];
+    let promised = [
+        "group",
+        "pipeline",
+        "code",
+        "path",
+        "title",
+        "state",
+        "count",
+        "open",
+        "showing",
+        "first_seen",
+        "last_seen",
+        "samples",
+        "said",
+    ];
     assert!(groups.iter().all(|group| keys(group) == promised));
     assert_eq!(groups.iter().map(|group| group["count"].as_u64().unwrap()).sum::<u64>(), 4);
     assert_eq!(groups.iter().map(|group| group["showing"].as_u64().unwrap()).collect::<Vec<_>>(), [3, 1, 3]);
@@ -437,4 +450,47 @@ async fn an_audit_that_was_changed_says_where() {
     assert!(broken.contains("entry 3 of the log of dead letters cannot be trusted"), "{broken}");
     let undecided = refused(&store, &["reopen", &delay, "--why", "because"]).await;
     assert!(undecided.contains("nothing was decided") && undecided.contains("entry 3"), "{undecided}");
+}
+
+#[tokio::test]
+async fn groups_are_shown_by_their_state() {
+    let store = store_of(&letters()).await;
+    let (delay, cut) = (letters()[0].group().to_string(), letters()[1].group().to_string());
+    written(&store, &["acknowledge", &delay, "--why", "asked the tower", "--owner", "bob"]).await;
+    // As of a time before its only letter, which is news then.
+    written(&store, &["resolve", &cut, "--why", "fixed", "--as-of", "2013-01-01T00:00:15Z"]).await;
+    let groups = lines(&written(&store, &["groups", "--json"]).await);
+    let state = |id: &str| groups.iter().find(|group| group["group"] == id).unwrap();
+    assert_eq!((&state(&delay)["state"], &state(&cut)["state"]), (&"acknowledged".into(), &"regressed".into()));
+    let said = &state(&delay)["said"];
+    assert_eq!(keys(said), ["at", "actor", "reason", "verdict"]);
+    assert_eq!((&said["actor"], &said["reason"]), (&"ann@tower".into(), &"asked the tower".into()));
+    assert_eq!(said["verdict"]["acknowledged"]["owner"], "bob");
+    let of = async |words: &[&str]| {
+        let shown = lines(&written(&store, &[&["groups", "--json"], words].concat()).await);
+        shown.iter().map(|group| group["state"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(of(&["--state", "regressed"]).await, ["regressed"]);
+    assert_eq!(of(&["--state", "open", "--state", "acknowledged"]).await, ["acknowledged", "open"]);
+    written(&store, &["resolve", &cut, "--why", "fixed again"]).await;
+    assert_eq!(of(&["--state", "resolved"]).await, ["resolved"]);
+    let none = written(&store, &["groups", "--state", "ignored"]).await;
+    assert_eq!(none, "no group of those that are meant is ignored\n");
+    let words = ["dlq", "groups", "--state", "shut"];
+    assert!(CommandLine::try_parse_from(words).err().unwrap().to_string().contains("those are open, acknowledged"));
+}
+
+#[tokio::test]
+async fn groups_are_shown_also_when_the_log_is_broken() {
+    let store = store_of(&letters()).await;
+    let delay = letters()[0].group().to_string();
+    written(&store, &["acknowledge", &delay, "--why", "asked"]).await;
+    written(&store, &["ignore", &delay, "--why", "a test"]).await;
+    let path = "dlq/log/v1/00000000000000000002.json";
+    store.delete(path).await.unwrap();
+    store.create(path, Bytes::from_static(b"{")).await.unwrap();
+    let ran = run_in(&store, None, &["groups", "--json"]).await;
+    assert_eq!(lines(&ran.out)[0]["state"], "acknowledged", "{}", ran.out);
+    let error = format!("{:#}", ran.outcome.unwrap_err());
+    assert!(error.contains("entry 2 of the log of dead letters cannot be trusted"), "{error}");
 }

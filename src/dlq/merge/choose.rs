@@ -9,8 +9,9 @@ use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
 use super::{Removal, Round, flush_of};
 use crate::dlq::attempts::Recovered;
 use crate::dlq::fingerprint::GroupId;
-use crate::dlq::groups::Group;
-use crate::dlq::log::{AsOf, SchemaVersion, State, Verdict};
+use crate::dlq::groups::{self, Group};
+use crate::dlq::life;
+use crate::dlq::log::{State, Verdict};
 use crate::dlq::record::{DecodeError, File, Summary};
 use crate::dlq::records::Facts;
 
@@ -53,28 +54,18 @@ impl Settled {
         let mut settled = Self::default();
         for group in groups {
             let Some(life) = state.life(&group.id) else { continue };
-            match life.verdict {
-                Verdict::Resolved { ref as_of } if !came_back(group, life.said.at, as_of) => {
-                    settled.resolved.insert(group.id.clone(), life.said.at);
+            let since = life.said.at;
+            match life::standing(&life::Facts::of(group), Some(life)) {
+                groups::State::Resolved if matches!(life.verdict, Verdict::Resolved { .. }) => {
+                    settled.resolved.insert(group.id.clone(), since);
                 }
-                Verdict::Ignored => {
-                    settled.ignored.insert(group.id.clone(), life.said.at);
+                groups::State::Ignored => {
+                    settled.ignored.insert(group.id.clone(), since);
                 }
                 _ => {}
             }
         }
         settled
-    }
-}
-
-/// Whether letters came that a resolution said at `said_at` does not cover.
-fn came_back(group: &Group, said_at: DateTime<Utc>, as_of: &AsOf) -> bool {
-    let is_older = |label: &str, fixed: &SchemaVersion| {
-        SchemaVersion::parse(label).is_some_and(|seen| seen.name == fixed.name && seen.version < fixed.version)
-    };
-    match as_of {
-        AsOf::Time(at) => group.last_seen > *at,
-        AsOf::Schema(fixed) => group.schemas.iter().any(|(label, last)| *last > said_at && !is_older(label, fixed)),
     }
 }
 
