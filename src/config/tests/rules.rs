@@ -16,11 +16,6 @@ fn finds(section: &str, below: &str, key: &str, problem: &str, mend: &str) {
     assert!(rest.contains(problem) && rest.contains(mend), "{line}");
 }
 
-/// The sound configuration with a section `[dlq]` of these lines.
-fn with_dlq(below: &str) -> String {
-    format!("{}[dlq]\n{below}\n", with("log", ""))
-}
-
 fn is_warning(section: &str, below: &str) -> bool {
     loaded(&with(section, below)).is_ok_and(|loaded| !loaded.warnings.is_empty())
 }
@@ -480,9 +475,9 @@ fn flushes_leave_room_in_the_window_and_time_for_the_broker() {
 fn group_rules_match_something_and_do_one_thing() {
     let rule = |text: &str| format!("rule = [{{ {text} }}]");
     let finds = |text: &str, key: &str, problem: &str, mend: &str| {
-        let found = lines(&with_dlq(&rule(text)));
+        let found = lines(&with("dlq", &rule(text)));
         let [line] = found.as_slice() else { panic!("{text}: {found:#?}") };
-        assert!(line.starts_with(&format!("14: dlq.{key}: ")), "{line}");
+        assert!(line.starts_with(&format!("6: dlq.{key}: ")), "{line}");
         assert!(line.contains(problem) && line.contains(mend), "{line}");
     };
     finds("merge = \"a\"", "rule", "is for every issue there is", "add pipeline, code or path");
@@ -567,30 +562,30 @@ fn what_a_pipeline_of_dead_letters_cannot_use_is_refused() {
     assert_eq!(
         lines(&beside_events("format = \"json\"\nevent_id = \"/id\"\n")),
         [
-            "16: pipeline.format: is not for a pipeline of dead letters: remove it",
-            "17: pipeline.event_id: is not for a pipeline of dead letters: remove it",
+            "17: pipeline.format: is not for a pipeline of dead letters: remove it",
+            "18: pipeline.event_id: is not for a pipeline of dead letters: remove it",
         ]
     );
     assert_eq!(
         lines(&beside_events("replay_to = \"dead\"\n")),
         [
-            "16: pipeline.replay_to: \"dead\" is a pipeline of dead letters itself: name a pipeline of events, or leave it out"
+            "17: pipeline.replay_to: \"dead\" is a pipeline of dead letters itself: name a pipeline of events, or leave it out"
         ]
     );
     assert_eq!(
         lines(&beside_events("replay_to = \"gone\"\n")),
-        ["16: pipeline.replay_to: there is no pipeline \"gone\": name a pipeline of events, or leave it out"]
+        ["17: pipeline.replay_to: there is no pipeline \"gone\": name a pipeline of events, or leave it out"]
     );
     assert_eq!(
         lines(&with("pipeline", "replay_to = \"flights\"")),
-        ["8: warning: pipeline.replay_to: is not used: add kind = \"dead-letter\", or remove it"]
+        ["9: warning: pipeline.replay_to: is not used: add kind = \"dead-letter\", or remove it"]
     );
     let text = super::SOUND.replace("format = \"json\"\nschema = \"schemas/flight.v1.json\"\n", "");
     assert_eq!(
         lines(&text),
         [
-            "7: pipeline.format: is missing: add format = \"json\", or what it is here",
-            "7: pipeline.schema: is missing: add schema = \"schemas/flight.v1.json\", or what it is here",
+            "8: pipeline.format: is missing: add format = \"json\", or what it is here",
+            "8: pipeline.schema: is missing: add schema = \"schemas/flight.v1.json\", or what it is here",
         ]
     );
 }
