@@ -8,7 +8,7 @@ mod scan; // the letters of many files in one order
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -205,6 +205,26 @@ impl Records {
         }
         unreadable.extend(scan.unreadable);
         Ok(unreadable)
+    }
+
+    /// The letters of `filter` that are among `ids`, whole and with what became of them.
+    ///
+    /// # Errors
+    /// As [`Records::summaries`].
+    pub async fn among(
+        &self,
+        filter: &Filter,
+        ids: Arc<HashSet<Ulid>>,
+    ) -> Result<(Vec<Found>, Vec<Unreadable>), FlushError> {
+        let wanted = Wanted { among: Some(ids), ..Wanted::all(filter, Order::OldestFirst) };
+        let (mut scan, states) = self.scan_letters(wanted).await?;
+        let mut letters = Vec::new();
+        while let Some((_, letter)) = scan.next(&self.files).await? {
+            letters.push(letter);
+        }
+        let (found, mut unreadable) = self.completed(letters, &states).await?;
+        unreadable.append(&mut scan.unreadable);
+        Ok((found, unreadable))
     }
 
     /// At most `limit` matching letters behind `after`, whole and with what became of them.

@@ -1,5 +1,6 @@
 //! The letters of one file that are wanted.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -22,6 +23,8 @@ pub struct Wanted {
     pub filter: Filter,
     /// Only this one.
     pub id: Option<Ulid>,
+    /// Only these.
+    pub among: Option<Arc<HashSet<Ulid>>>,
     pub order: Order,
     /// Only those behind it.
     pub after: Option<Cursor>,
@@ -37,7 +40,7 @@ impl Default for Wanted {
 
 impl Wanted {
     pub fn all(filter: &Filter, order: Order) -> Self {
-        Self { filter: filter.clone(), id: None, order, after: None, most: usize::MAX }
+        Self { filter: filter.clone(), id: None, among: None, order, after: None, most: usize::MAX }
     }
 
     /// `false`: all of the file's letters lie before the place to begin behind.
@@ -51,7 +54,8 @@ impl Wanted {
 
     /// The letter's rank, if its summary is as asked for.
     fn matched(&self, letter: &Summary<'_>, state: LetterState) -> Option<Rank> {
-        if self.id.is_some_and(|id| id != letter.id) || !self.filter.matches(letter, state) {
+        let is_among = self.among.as_ref().is_none_or(|among| among.contains(&letter.id));
+        if !is_among || self.id.is_some_and(|id| id != letter.id) || !self.filter.matches(letter, state) {
             return None;
         }
         let rank = self.rank(letter);
