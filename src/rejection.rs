@@ -103,6 +103,7 @@ codes! {
     BrokerUnknown "broker.unknown" Broker "the message does not say why the broker dead-lettered it",
     InternalPanic "internal.panic" Internal "this event alone makes the program panic",
     InternalCrash "internal.crash" Internal "the process ended each time it had this event alone in hand",
+    ReplayFix "replay.fix" Replay "the fix of its replay could not be done",
 }
 
 impl fmt::Display for Code {
@@ -124,6 +125,8 @@ pub enum Stage {
     /// Not ours: the broker had dead-lettered it before it came.
     Broker,
     Internal,
+    /// Only of letters that are given back.
+    Replay,
 }
 
 impl Stage {
@@ -138,6 +141,7 @@ impl Stage {
             Stage::Encode => "encode",
             Stage::Broker => "broker",
             Stage::Internal => "internal",
+            Stage::Replay => "replay",
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::app::{self, files, machine};
 use crate::config::{Config, PipelineKind};
 use crate::ingest::{FileSource, ListParts, ListReport, Place, Stop, Watch, lines, take_list};
 use crate::metrics::Metrics;
+use crate::receipt::Tally;
 
 /// What to take.
 pub struct TakeOptions {
@@ -51,7 +52,7 @@ pub async fn take(config: Config, options: TakeOptions, watcher: &dyn TakeWatche
     let plan = Arc::new(app::compile(&config, pipeline)?);
     let pipeline_metrics = metrics.pipeline(&pipeline.name, 1);
     let stop = Stop::default();
-    tokio::spawn(stop_on_signal(stop.clone()));
+    stop_on_signals(&stop);
     let Some(capabilities) = store_ready(&store, &metrics, &stop).await else {
         return Ok(TakeTotals { stopped: true, ..TakeTotals::default() });
     };
@@ -106,7 +107,7 @@ struct FileWatch<'a> {
 }
 
 impl Watch for FileWatch<'_> {
-    fn durable(&self, place: Place) {
+    fn durable(&self, place: Place, _tally: &Tally) {
         self.watcher.advances(place, self.bytes_read.load(Relaxed));
     }
 }
@@ -122,6 +123,10 @@ pub struct TakeTotals {
 }
 
 /// The first signal stops after what is held is durable; the second ends the process, and the next run resumes.
+pub fn stop_on_signals(stop: &Stop) {
+    tokio::spawn(stop_on_signal(stop.clone()));
+}
+
 async fn stop_on_signal(stop: Stop) {
     let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {

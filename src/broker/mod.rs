@@ -170,6 +170,9 @@ pub enum Ended {
     /// It will not go better by itself; what was held is in the queue again. Consume again slowly, and tell a person.
     #[error("subscription to queue `{queue}` ended: {reason}; {mend}")]
     Refused { queue: String, reason: String, mend: String },
+    /// What was taken came from no broker, and is no longer ours to make durable.
+    #[error("{reason}")]
+    Withdrawn { reason: String },
 }
 
 impl Ended {

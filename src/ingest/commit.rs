@@ -192,7 +192,7 @@ impl Committer {
     ///
     /// # Errors
     /// The store's; try again later.
-    pub(super) async fn abort_flush(
+    pub async fn abort_flush(
         &self,
         name: &FlushName,
         intent: &Intent,

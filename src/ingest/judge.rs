@@ -8,6 +8,7 @@ use crate::decode::{Decoder, JsonDecoder, JsonLimits};
 use crate::dlq::death::{self, Death};
 use crate::event::{Delivery, Unreadable};
 use crate::ingest::Plan;
+use crate::ingest::arrival::Arrival;
 use crate::rejection::{Code, Issue, Rejection};
 use crate::value::{Node, Pointer, Tape, Value};
 
@@ -42,7 +43,7 @@ impl Judge {
         Self { plan, decoder: Decoder::Json(JsonDecoder::new(limits)) }
     }
 
-    /// Decodes and validates `delivery` and appends it to `batches` as the row of the flush's delivery `number`. With
+    /// Decodes and validates `arrival` and appends it to `batches` as the row of the flush's delivery `number`. With
     /// `is_repeat`, a good event is first shown to it, by its id and the hash of its body.
     ///
     /// # Errors
@@ -50,11 +51,11 @@ impl Judge {
     pub fn judge(
         &mut self,
         number: u32,
-        delivery: &Delivery,
+        arrival: &Arrival,
         batches: &mut Batches,
         is_repeat: Option<IsRepeat<'_>>,
     ) -> Result<Verdict, Rejected> {
-        let plan = &self.plan;
+        let (plan, delivery) = (&self.plan, &arrival.delivery);
         let undecoded = |rejection| {
             let by_message = plan.config.event_id.is_none();
             let event_id = delivery.message.properties.name().filter(|_| by_message).map(str::to_owned);
@@ -67,7 +68,7 @@ impl Judge {
             return Err(undecoded(unreadable(&delivery.message.unreadable)));
         }
         let judged = self.decoder.decode(&delivery.message.body, |tape| {
-            archive_event(plan, number, delivery, tape, batches, is_repeat)
+            archive_event(plan, number, arrival, tape, batches, is_repeat)
                 .map_err(|rejection| Rejected { rejection, event_id: readable_id(plan, delivery, tape) })
         });
         judged.map_err(undecoded)?
@@ -113,28 +114,29 @@ fn unreadable(parts: &[Unreadable]) -> Rejection {
 fn archive_event(
     plan: &Plan,
     number: u32,
-    delivery: &Delivery,
+    arrival: &Arrival,
     tape: &Tape<'_>,
     batches: &mut Batches,
     is_repeat: Option<IsRepeat<'_>>,
 ) -> Result<Verdict, Rejection> {
     plan.validator.check(tape)?;
-    let event = tape.root();
+    let (event, delivery) = (tape.root(), &arrival.delivery);
     let mut digits = String::new();
     let id = event_id(plan, delivery, event, &mut digits)?;
-    let event_time_us = event_time(plan, delivery, event)?;
+    let event_time_us = event_time(plan, arrival, event)?;
     let body_hash = delivery.message.body_hash();
     if let (Some(is_repeat), Some(id)) = (is_repeat, id)
         && is_repeat(id, &body_hash)
     {
         return Ok(Verdict::Repeat);
     }
+    let letter = arrival.letter().map(|letter| letter.to_string());
     let row = Row {
         delivery: number,
         event,
         id,
         body_hash,
-        dead_letter_id: None,
+        dead_letter_id: letter.as_deref(),
         event_time_us,
         ingested_at_us: delivery.received_at.timestamp_micros(),
         queue: &plan.config.queue,
@@ -175,22 +177,22 @@ fn event_id<'a>(
 }
 
 /// Microseconds since 1970.
-fn event_time(plan: &Plan, delivery: &Delivery, event: Value<'_>) -> Result<i64, Rejection> {
-    let config = &plan.config;
-    let arrival_us = delivery.received_at.timestamp_micros();
+fn event_time(plan: &Plan, arrival: &Arrival, event: Value<'_>) -> Result<i64, Rejection> {
+    let (config, delivery) = (&plan.config, &arrival.delivery);
+    // What lies ahead comes nearer while a letter waits; what lay behind does not get older by it.
+    let (now_us, arrived_us) = (delivery.received_at.timestamp_micros(), arrival.first_arrived().timestamp_micros());
     let (time_us, path) = match &config.event_time {
         Some(pointer) => (time_at(event, pointer, config.event_time_format)?, pointer.as_str()),
         None => match delivery.message.properties.timestamp {
             Some(seconds) => (seconds_to_micros(seconds)?, ""),
-            None => return Ok(arrival_us),
+            None => return Ok(arrived_us),
         },
     };
-    let ahead_us = time_us.saturating_sub(arrival_us);
-    if ahead_us > micros(config.event_time_ahead_max) {
+    if time_us.saturating_sub(now_us) > micros(config.event_time_ahead_max) {
         return Err(Issue::at(Code::EventTimeAhead, path, "a time not far ahead of now", "a later time").into());
     }
     match config.event_time_behind_max {
-        Some(behind_max) if ahead_us < -micros(behind_max) => {
+        Some(behind_max) if arrived_us.saturating_sub(time_us) > micros(behind_max) => {
             Err(Issue::at(Code::EventTimeBehind, path, "a time not far behind now", "an earlier time").into())
         }
         _ => Ok(time_us),

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 
 use crate::dlq::record::AttemptSource;
 use crate::event::{Delivery, Message};
+use crate::ingest::arrival::Arrival;
 use crate::ingest::list::{Batch, List, Place};
 use crate::ingest::worker::Origin;
 
@@ -47,7 +48,7 @@ pub fn lines(source: FileSource) -> List {
         tokio::task::spawn_blocking(move || lines.read_all(&batches_tx));
         batches
     };
-    List { name, sha256, origin, open: Box::new(open) }
+    List { name, sha256, origin, standing: None, open: Box::new(open) }
 }
 
 struct Lines {
@@ -78,8 +79,9 @@ impl Lines {
             bytes += body.len();
             batch.ends.push(self.at);
             let message = Message { body, ..Message::default() };
-            batch.deliveries.push(Delivery { tag: self.at.items, received_at: (self.source.now)(), message });
-            let full = batch.deliveries.len() >= LINES_PER_BATCH || bytes >= BYTES_PER_BATCH;
+            let delivery = Delivery { tag: self.at.items, received_at: (self.source.now)(), message };
+            batch.arrivals.push(Arrival::new(delivery));
+            let full = batch.arrivals.len() >= LINES_PER_BATCH || bytes >= BYTES_PER_BATCH;
             if full {
                 bytes = 0;
                 if batches.blocking_send(std::mem::take(&mut batch)).is_err() {

@@ -2,6 +2,7 @@
 //! which list it is of and the place it reached, so that the same list again, or after a crash, resumes and adds nothing.
 
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,14 +12,16 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::event::Delivery;
+use crate::broker::{Ended, Standing};
+use crate::dlq::fingerprint::GroupId;
+use crate::ingest::arrival::Arrival;
 use crate::ingest::commit::{Committer, Fate, FlushOf};
 use crate::ingest::pipeline::LookAt;
 use crate::ingest::shard::{due, join, observe};
 use crate::ingest::worker::{Origin, Sealed, Worker};
 use crate::ingest::{Plan, Stop, Surroundings};
 use crate::metrics::PipelineMetrics;
-use crate::receipt::RequeueCause;
+use crate::receipt::{RequeueCause, Tally};
 use crate::store::Cause;
 use crate::store::flush::{Epoch, FileEnd, FlushError, FlushName, FlushState, Liveness, Resume, Source};
 
@@ -39,6 +42,8 @@ pub struct List {
     /// What the same list is known by: a SHA-256 in hex. `None` (standard input): never resumed.
     pub sha256: Option<String>,
     pub origin: Origin,
+    /// Proves, once the intent of a flush stands, that nobody else was given the list meanwhile; see [`Standing`].
+    pub standing: Option<Arc<dyn Standing>>,
     /// Begins to give those after a place.
     pub open: Box<dyn FnOnce(Place) -> mpsc::Receiver<Batch> + Send>,
 }
@@ -55,17 +60,28 @@ pub struct Place {
 /// Some deliveries of a list, one after the other; a delivery's tag is the number of its item, from 1.
 #[derive(Debug, Default)]
 pub struct Batch {
-    pub deliveries: Vec<Delivery>,
+    pub arrivals: Vec<Arrival>,
     /// The place after each of them.
     pub ends: Vec<Place>,
+    /// The flush that takes them holds nothing that comes after.
+    pub flush: bool,
     /// Why none comes after these.
     pub failure: Option<Cause>,
 }
 
 /// Looks on while a list is taken.
 pub trait Watch: Sync {
-    /// All before `place` is durable.
-    fn durable(&self, place: Place);
+    /// Taking begins at `place`.
+    fn begins(&self, _place: Place) {}
+
+    /// `deliveries` more are judged, of which those failed that gave letters back and are named: the groups of what was
+    /// found. `Break`: nothing more is taken, but what was judged is made durable.
+    fn judged(&self, _deliveries: usize, _failed: Vec<Vec<GroupId>>) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+
+    /// All before `place` is durable, these last deliveries as `tally` says.
+    fn durable(&self, place: Place, tally: &Tally);
 }
 
 /// What became of a list.
@@ -92,6 +108,9 @@ pub enum ListError {
         "{name}: a flush was aborted by another process, which took this one for dead; the same command goes on from there"
     )]
     Aborted { name: String },
+    /// See [`List::standing`].
+    #[error("{name}: {why}")]
+    Lost { name: String, why: Ended },
 }
 
 /// Takes one list to its end.
@@ -108,6 +127,7 @@ pub async fn take_list(parts: &ListParts, list: List, stop: &Stop, watch: &dyn W
     if start.offset > 0 {
         info!(list = %list.name, offset = start.offset, items = start.items, "resuming after what is durable already");
     }
+    watch.begins(start);
     let worker =
         Worker::new(Arc::clone(&parts.plan), parts.surroundings.clone(), Arc::clone(&parts.metrics), list.origin, None);
     let over = CancellationToken::new();
@@ -123,6 +143,7 @@ pub async fn take_list(parts: &ListParts, list: List, stop: &Stop, watch: &dyn W
         epoch: Epoch { instance: parts.plan.instance.clone(), shard: 0, id: (parts.surroundings.ulid)() },
         commit: None,
         watch,
+        standing: list.standing,
         over,
         report,
     };
@@ -169,6 +190,7 @@ struct ListRun<'a> {
     epoch: Epoch,
     commit: Option<JoinHandle<(FlushOf, Sealed, Place, Fate)>>,
     watch: &'a dyn Watch,
+    standing: Option<Arc<dyn Standing>>,
     over: CancellationToken,
     report: ListReport,
 }
@@ -203,14 +225,28 @@ impl ListRun<'_> {
                 Some(batch) => {
                     failure = batch.failure;
                     self.ends.extend(batch.ends);
-                    if let Some(last) = batch.deliveries.last() {
-                        let receipt = self.parts.metrics.ledger.receive(batch.deliveries.len() as u64, last.tag);
-                        (worker, sealed) = lend(worker, |worker| worker.take(batch.deliveries, receipt)).await;
+                    let judged = batch.arrivals.len();
+                    if let Some(last) = batch.arrivals.last() {
+                        let receipt = self.parts.metrics.ledger.receive(judged as u64, last.delivery.tag);
+                        let take = move |worker: &mut Worker| {
+                            let mut sealed = worker.take(batch.arrivals, receipt);
+                            if batch.flush {
+                                sealed.extend(worker.seal());
+                            }
+                            sealed
+                        };
+                        (worker, sealed) = lend(worker, take).await;
+                    }
+                    if self.watch.judged(judged, worker.take_failed()).is_break() {
+                        self.report.stopped = true;
                     }
                 }
             }
             for sealed in sealed {
                 self.write(sealed, false).await?;
+            }
+            if self.report.stopped {
+                break;
             }
             flush_at = match worker.held() {
                 0 => None,
@@ -256,12 +292,16 @@ impl ListRun<'_> {
                 end: None,
             },
         };
-        // Only at the place where an earlier run stopped can there be earlier attempts.
-        self.attempt = 1;
-        self.sealed_through = end;
+        // A flush of nothing but repeats leaves no record: the next begins where it began.
+        if !sealed.objects.is_empty() {
+            // Only at the place where an earlier run stopped can there be earlier attempts.
+            self.attempt = 1;
+            self.sealed_through = end;
+        }
         let (committer, over) = (Arc::clone(&self.parts.committer), self.over.clone());
+        let standing = self.standing.clone();
         self.commit = Some(tokio::spawn(async move {
-            let fate = committer.commit(&of, &sealed, None, &over).await;
+            let fate = committer.commit(&of, &sealed, standing.as_deref(), &over).await;
             (of, sealed, end, fate)
         }));
         Ok(())
@@ -270,15 +310,19 @@ impl ListRun<'_> {
     async fn settle_commit(&mut self) -> Result<(), ListError> {
         let Some(task) = self.commit.take() else { return Ok(()) };
         let (of, sealed, end, fate) = join(task).await;
-        if fate != Fate::Durable {
+        if let Fate::Abandoned(abandoned) = fate {
             sealed.receipt.requeue(RequeueCause::StoreUnavailable);
-            return Err(ListError::Aborted { name: self.name.clone() });
+            let name = self.name.clone();
+            return Err(match abandoned.lost {
+                Some(why) => ListError::Lost { name, why },
+                None => ListError::Aborted { name },
+            });
         }
         observe(&self.parts.metrics, &self.parts.surroundings, &sealed);
         self.report.taken += sealed.receipt.deliveries();
         sealed.receipt.settle(&sealed.tally);
         self.parts.committer.close(&[of.name]).await;
-        self.watch.durable(end);
+        self.watch.durable(end, &sealed.tally);
         Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! Flow 1: broker (or file) -> decode -> validate -> archive | dead letters -> settle. It joins the parts, and is the
 //! only place that settles deliveries.
 
+mod arrival; // a delivery, and the dead letter it gives back
 mod breaker; // what to do when most of what arrives fails
 mod commit; // a sealed flush -> intent, objects, outcome
 mod crashes; // how earlier runs ended, and how carefully to begin
@@ -13,6 +14,7 @@ mod repeats; // what is durable already of what comes again
 mod shard; // one consumer's life: intake, worker, commits, acks
 mod worker; // the CPU side of a shard: judge, batch, seal, encode
 
+pub use arrival::{Arrival, Before, Given};
 pub use commit::{Committer, Fate, FlushOf, await_store, chain};
 pub use lines::{FileSource, lines};
 pub use list::{Batch, List, ListError, ListParts, ListReport, Place, Watch, take_list};
@@ -20,3 +22,4 @@ pub use pipeline::{LookAt, PipelineParts, ShardPanicked, run_pipeline};
 pub use plan::{Plan, PlanError, Surroundings};
 pub use repeats::LookBackLimits;
 pub use shard::Stop;
+pub use worker::{Origin, Sealed, SealedObject, Worker};

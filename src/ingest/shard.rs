@@ -4,7 +4,7 @@
 //! Three things go on at once, each at most once: waiting for deliveries, judging a batch of them on a blocking thread,
 //! writing a sealed flush. While one flush is written the next fills; acks go out in the order of the flushes.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,9 +12,12 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
+use ulid::Ulid;
 
 use crate::broker::{Ended, Intake, Settler};
+use crate::dlq::attempts::AttemptRecord;
 use crate::event::Delivery;
+use crate::ingest::arrival::Arrival;
 use crate::ingest::breaker::{Breaker, Consuming, PROBE_EVENTS, Turn, Verdict};
 use crate::ingest::commit::{Committer, Fate, FlushOf, Unresolved};
 use crate::ingest::crashes::{Care, SharedJournal, Suspect};
@@ -154,7 +157,7 @@ type Work = JoinHandle<(Box<Worker>, Vec<Sealed>)>;
 
 /// Deliveries, flagged ones among them, of which it is being found out what is durable already.
 struct LookUp {
-    deliveries: Vec<Delivery>,
+    arrivals: Vec<Arrival>,
     receipt: Receipt,
     task: JoinHandle<Result<Found, GivenUp>>,
 }
@@ -169,10 +172,10 @@ struct Durable {
 }
 
 /// What a look-up found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Found {
-    /// What is durable is known now.
-    Known,
+    /// What is durable is known now, and what came of the letters that are given back.
+    Known(HashMap<Ulid, Vec<AttemptRecord>>),
     /// The one delivery ended the process before, and is not to be judged.
     Condemned,
 }
@@ -347,34 +350,42 @@ impl Epoch<'_> {
         let Some(last) = deliveries.last() else { return };
         self.received += deliveries.len() as u64;
         let receipt = self.parts.metrics.ledger.receive(deliveries.len() as u64, last.tag);
-        if !deliveries.iter().any(|delivery| self.may_repeat(delivery)) {
-            return self.judge(deliveries, receipt);
+        let kind = &self.parts.plan.config.kind;
+        let arrivals: Vec<_> = deliveries.into_iter().map(|delivery| Arrival::of_queue(delivery, kind)).collect();
+        if !arrivals.iter().any(|arrival| self.may_repeat(arrival)) {
+            return self.judge(arrivals, receipt);
         }
-        self.suspect = (self.care == Care::Alone).then(|| Suspect::of(&deliveries[0].message));
+        self.suspect = (self.care == Care::Alone).then(|| Suspect::of(&arrivals[0].delivery.message));
+        let letters: Vec<_> = arrivals.iter().filter_map(Arrival::letter).collect();
         let (look_back, name, over) = (Arc::clone(&self.parts.look_back), self.name.clone(), self.over.clone());
         let (journal, suspect) = (Arc::clone(&self.parts.journal), self.suspect.clone());
         let task = tokio::spawn(async move {
             look_back.refresh(&name, &over).await?;
             match suspect {
                 Some(suspect) if look_back.held_against(&journal, &suspect, &over).await? => Ok(Found::Condemned),
-                _ => Ok(Found::Known),
+                _ if letters.is_empty() => Ok(Found::Known(HashMap::new())),
+                _ => Ok(Found::Known(look_back.attempts_at(&letters, &over).await?)),
             }
         });
-        self.look_up = Some(LookUp { deliveries, receipt, task });
+        self.look_up = Some(LookUp { arrivals, receipt, task });
     }
 
     /// Whether its row or dead letter may be durable already, and could be recognised.
-    fn may_repeat(&self, delivery: &Delivery) -> bool {
-        let has_name = self.parts.plan.config.event_id.is_some() || delivery.message.properties.name().is_some();
-        delivery.message.redelivered && (has_name || self.care == Care::Alone)
+    fn may_repeat(&self, arrival: &Arrival) -> bool {
+        let message = &arrival.delivery.message;
+        let has_name = self.parts.plan.config.event_id.is_some() || message.properties.name().is_some();
+        arrival.given.is_some() || (message.redelivered && (has_name || self.care == Care::Alone))
     }
 
     fn looked_up(&mut self, result: Result<Found, GivenUp>) -> Result<(), EpochEnd> {
-        let Some(LookUp { deliveries, receipt, .. }) = self.look_up.take() else { return Ok(()) };
+        let Some(LookUp { mut arrivals, receipt, .. }) = self.look_up.take() else { return Ok(()) };
         match result {
-            Ok(Found::Known) => self.judge(deliveries, receipt),
+            Ok(Found::Known(attempts)) => {
+                arrivals.iter_mut().for_each(|arrival| arrival.consider(&attempts));
+                self.judge(arrivals, receipt);
+            }
             Ok(Found::Condemned) => self.lend_worker(|worker| {
-                let condemned = deliveries.into_iter().next().expect("it was looked up alone");
+                let condemned = arrivals.into_iter().next().expect("it was looked up alone");
                 worker.condemn(condemned, receipt);
                 worker.seal().into_iter().collect()
             }),
@@ -386,12 +397,12 @@ impl Epoch<'_> {
         Ok(())
     }
 
-    fn judge(&mut self, deliveries: Vec<Delivery>, receipt: Receipt) {
+    fn judge(&mut self, arrivals: Vec<Arrival>, receipt: Receipt) {
         self.flush_at.get_or_insert(Instant::now() + self.parts.plan.config.flush.age);
         let metrics = Arc::clone(&self.parts.metrics);
         self.lend_worker(move |worker| {
             let _timer = metrics.decode_seconds.start_timer();
-            worker.take(deliveries, receipt)
+            worker.take(arrivals, receipt)
         });
     }
 
@@ -624,7 +635,7 @@ impl Epoch<'_> {
         let Some(worker) = &self.worker else { return };
         let written = self.commit.as_ref().map(|commit| commit.oldest);
         let waiting = self.sealed.front().map(|sealed| sealed.oldest);
-        let looked_up = self.look_up.as_ref().and_then(|look_up| Some(look_up.deliveries.first()?.received_at));
+        let looked_up = self.look_up.as_ref().and_then(|look_up| Some(look_up.arrivals.first()?.delivery.received_at));
         gauges.set_oldest_unacked([written, waiting, worker.oldest(), looked_up].into_iter().flatten().min());
         gauges.set_open_partitions(worker.open_partitions());
     }

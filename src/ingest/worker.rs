@@ -11,13 +11,16 @@ use ulid::Ulid;
 
 use crate::archive::{self, Batches, EncodedFile, FileFacts, SealedBatch};
 use crate::config::PipelineKind;
+use crate::dlq::attempts::{self, AttemptOutcome, AttemptRecord};
 use crate::dlq::death::Death;
+use crate::dlq::fingerprint::GroupId;
 use crate::dlq::record::{self, AttemptSource, DeadLetter, Origin as DeadLetterOrigin, Original};
 use crate::dlq::rules::Rules;
 use crate::event::Delivery;
+use crate::ingest::arrival::{Arrival, Before, Given};
 use crate::ingest::breaker::Judged;
 use crate::ingest::judge::{Judge, Rejected, Verdict};
-use crate::ingest::repeats::{Key, Repeats, Sighting};
+use crate::ingest::repeats::{Durable, Key, Known, Repeats, Sighting};
 use crate::ingest::{Plan, Surroundings};
 use crate::metrics::PipelineMetrics;
 use crate::receipt::{Receipt, RequeueCause, Tally};
@@ -78,9 +81,17 @@ pub struct Worker {
     rules: Rules,
     batches: Batches,
     /// The good deliveries whose rows are in `batches`: their bodies are needed until the rows are proven encodable.
-    held: Vec<Delivery>,
+    held: Vec<Arrival>,
+    /// Of those of `held` that give letters back: their place, and the event's id.
+    recovering: Vec<(u32, Option<String>)>,
     dead: Vec<DeadLetter>,
-    /// The codes of `dead`, and how many repeats there were beside them and `held`.
+    /// Letters given back that failed again, and, while a flush is sealed, those that are recovered.
+    attempts: Vec<AttemptRecord>,
+    /// The groups of what was found of letters that failed again, since somebody asked.
+    failed: Vec<Vec<GroupId>>,
+    /// What this worker recovered in its life, the last of it: it may be given back twice.
+    recovered: Durable,
+    /// The codes of `dead` and of failed `attempts`, and how many repeats there were beside them and `held`.
     tally: Tally,
     keys: Vec<Key>,
     dead_letter_origin: Arc<DeadLetterOrigin>,
@@ -109,7 +120,11 @@ impl Worker {
             rules: Rules::new(&plan.config.dlq_rules),
             batches: Batches::new(Arc::clone(&plan.layout)),
             held: Vec::new(),
+            recovering: Vec::new(),
             dead: Vec::new(),
+            attempts: Vec::new(),
+            failed: Vec::new(),
+            recovered: Durable::new(RECOVERED_MAX),
             tally: Tally::default(),
             keys: Vec::new(),
             repeats,
@@ -129,7 +144,12 @@ impl Worker {
 
     /// Deliveries held: good ones, bad ones, and repeats.
     pub fn held(&self) -> usize {
-        self.held.len() + self.dead.len() + self.tally.suppressed as usize
+        self.held.len() + self.dead.len() + self.attempts.len() + self.tally.suppressed as usize
+    }
+
+    /// The groups of what was found of each letter that failed again, since this was asked last.
+    pub fn take_failed(&mut self) -> Vec<Vec<GroupId>> {
+        std::mem::take(&mut self.failed)
     }
 
     pub fn open_partitions(&self) -> usize {
@@ -152,31 +172,33 @@ impl Worker {
     }
 
     /// Takes a delivery that is not to be judged: with it in hand, the process ends.
-    pub fn condemn(&mut self, delivery: Delivery, receipt: Receipt) {
-        error!(pipeline = %self.plan.config.name, tag = delivery.tag, "an event ended the process again and again: it becomes a dead letter, unread");
+    pub fn condemn(&mut self, arrival: Arrival, receipt: Receipt) {
+        error!(pipeline = %self.plan.config.name, tag = arrival.delivery.tag, "an event ended the process again and again: it becomes a dead letter, unread");
         let rejection = Issue::whole(Code::InternalCrash).into();
-        self.keep(delivery, Err(Rejected { rejection, event_id: None }));
+        self.keep(arrival, Err(Rejected { rejection, event_id: None }), None);
         self.add_duty(receipt);
     }
 
-    /// Judges `deliveries`, for all of which `receipt` stands; returns the flushes that became full on the way.
-    pub fn take(&mut self, deliveries: Vec<Delivery>, mut receipt: Receipt) -> Vec<Sealed> {
+    /// Judges `arrivals`, for all of which `receipt` stands; returns the flushes that became full on the way.
+    pub fn take(&mut self, arrivals: Vec<Arrival>, mut receipt: Receipt) -> Vec<Sealed> {
         let mut full = Vec::new();
         // The part of `receipt` whose deliveries were judged and not yet handed to a sealed flush.
         let mut judged = 0;
         let mut previous = 0;
-        for delivery in deliveries {
-            let tag = delivery.tag;
-            let verdict = match self.judge(&delivery) {
+        for mut arrival in arrivals {
+            let tag = arrival.delivery.tag;
+            self.tell_namesake(&mut arrival);
+            let mut event_id = None;
+            let verdict = match self.judge(&arrival, &mut event_id) {
                 Ok(Verdict::Full) => {
                     let part = receipt.split_first(judged, previous);
                     full.extend(self.seal_with(part));
                     judged = 0;
-                    self.judge(&delivery)
+                    self.judge(&arrival, &mut event_id)
                 }
                 verdict => verdict,
             };
-            self.keep(delivery, verdict);
+            self.keep(arrival, verdict, event_id);
             judged += 1;
             previous = tag;
             if self.held() >= self.rows_max || self.bytes >= self.plan.config.flush.bytes {
@@ -217,31 +239,56 @@ impl Worker {
         self.seal()
     }
 
-    /// Judges one delivery. A panic is the event's own doing only if it panics alone as well, with buffers of its own;
-    /// else it is ours, and ends the shard.
-    fn judge(&mut self, delivery: &Delivery) -> Result<Verdict, Rejected> {
+    /// Tells an event that bears the name of a letter whose row is durable from that letter: it is so only if it has the
+    /// id of the row, and else an event of its own.
+    fn tell_namesake(&mut self, arrival: &mut Arrival) {
+        let Some(given) = &mut arrival.given else { return };
+        let Before::RecoveredAs(recovered) = &given.before else { return };
+        if *recovered == self.judge.event_id(&arrival.delivery) {
+            given.before = Before::Recovered;
+        } else {
+            arrival.given = None;
+        }
+    }
+
+    /// Judges one delivery; of a good one that gives a letter back, tells the `event_id`. A panic is the event's own doing
+    /// only if it panics alone as well, with buffers of its own; else it is ours, and ends the shard.
+    fn judge(&mut self, arrival: &Arrival, id: &mut Option<String>) -> Result<Verdict, Rejected> {
+        match arrival.given.as_ref().map(|given| &given.before) {
+            Some(Before::Recovered) => return Ok(Verdict::Repeat),
+            Some(Before::Unmended(rejection)) => {
+                return Err(Rejected { rejection: rejection.clone(), event_id: None });
+            }
+            _ => {}
+        }
         let number = row_number(self.held.len());
-        let (repeats, metrics) = (&mut self.repeats, &self.metrics);
+        let (repeats, metrics, recovered) = (&mut self.repeats, &self.metrics, &self.recovered);
         let mut is_repeat = |event_id: &str, body_hash: &[u8; 16]| {
+            if let Some(letter) = arrival.letter() {
+                *id = Some(event_id.to_owned());
+                if recovered.holds(Key::given(letter, event_id)) {
+                    return true;
+                }
+            }
             let Some(repeats) = repeats else { return false };
-            let sighting = repeats.of_row(delivery, event_id, body_hash);
+            let sighting = repeats.of_row(arrival, event_id, body_hash);
             if sighting == Sighting::IdReused {
                 metrics.id_reused.inc();
             }
             sighting == Sighting::Repeat
         };
         let judged = catch_unwind(AssertUnwindSafe(|| {
-            self.judge.judge(number, delivery, &mut self.batches, Some(&mut is_repeat))
+            self.judge.judge(number, arrival, &mut self.batches, Some(&mut is_repeat))
         }));
         let Err(panic) = judged else { return judged.expect("it did not panic") };
         let alone = catch_unwind(AssertUnwindSafe(|| {
             let mut batches = Batches::new(Arc::clone(&self.plan.layout));
-            Judge::new(Arc::clone(&self.plan)).judge(0, delivery, &mut batches, None)
+            Judge::new(Arc::clone(&self.plan)).judge(0, arrival, &mut batches, None)
         }));
         if alone.is_ok() {
             resume_unwind(panic);
         }
-        error!(pipeline = %self.plan.config.name, tag = delivery.tag, "an event makes the program panic: it becomes a dead letter");
+        error!(pipeline = %self.plan.config.name, tag = arrival.delivery.tag, "an event makes the program panic: it becomes a dead letter");
         self.rebuild();
         Err(Rejected { rejection: Issue::whole(Code::InternalPanic).into(), event_id: None })
     }
@@ -250,13 +297,14 @@ impl Worker {
     fn rebuild(&mut self) {
         self.judge = Judge::new(Arc::clone(&self.plan));
         self.batches = Batches::new(Arc::clone(&self.plan.layout));
-        for (place, delivery) in self.held.iter().enumerate() {
-            let verdict = self.judge.judge(row_number(place), delivery, &mut self.batches, None);
+        for (place, arrival) in self.held.iter().enumerate() {
+            let verdict = self.judge.judge(row_number(place), arrival, &mut self.batches, None);
             assert!(matches!(verdict, Ok(Verdict::Archived)), "what was archivable once is so again");
         }
     }
 
-    fn keep(&mut self, delivery: Delivery, verdict: Result<Verdict, Rejected>) {
+    fn keep(&mut self, arrival: Arrival, verdict: Result<Verdict, Rejected>, event_id: Option<String>) {
+        let delivery = &arrival.delivery;
         self.oldest.get_or_insert(delivery.received_at);
         self.bytes += delivery.size();
         self.redelivered |= delivery.message.redelivered;
@@ -265,21 +313,32 @@ impl Worker {
         match verdict {
             Ok(Verdict::Archived) => {
                 self.judged.good += 1;
-                self.keys.extend(self.repeats.as_mut().and_then(|repeats| repeats.hold(&delivery, shown)));
-                self.held.push(delivery);
+                self.keys.extend(self.repeats.as_mut().and_then(|repeats| repeats.hold(delivery, shown)));
+                if let Some(letter) = arrival.letter() {
+                    let known = event_id.as_deref().map(|event_id| Known::given(letter, event_id));
+                    self.recovered.add(known);
+                    self.recovering.push((row_number(self.held.len()), event_id));
+                }
+                self.held.push(arrival);
             }
             Ok(Verdict::Full) => unreachable!("empty batches have room for one partition"),
             Ok(Verdict::Repeat) => self.suppress(),
-            Err(rejected) => self.reject(delivery, rejected),
+            Err(rejected) => self.reject(arrival, rejected),
         }
     }
 
-    /// Makes a dead letter of a delivery, unless it is one, or a row, already.
-    fn reject(&mut self, delivery: Delivery, rejected: Rejected) {
+    /// Makes a dead letter, or an attempt at one, of a delivery, unless it is one, or a row, already.
+    fn reject(&mut self, arrival: Arrival, rejected: Rejected) {
         let event_id = rejected.event_id.as_deref();
-        match &self.repeats {
-            Some(repeats) if repeats.holds_letter(&delivery, event_id) => self.suppress(),
-            _ => self.bury(delivery, rejected),
+        let Arrival { delivery, given } = arrival;
+        let known = match (&given, &self.repeats) {
+            (Some(given), _) => given.before == Before::FailedAlready,
+            (None, Some(repeats)) => repeats.holds_letter(&delivery, event_id),
+            (None, None) => false,
+        };
+        match known {
+            true => self.suppress(),
+            false => self.bury(delivery, given, rejected),
         }
     }
 
@@ -288,7 +347,7 @@ impl Worker {
         self.judged.repeats += 1;
     }
 
-    fn bury(&mut self, delivery: Delivery, rejected: Rejected) {
+    fn bury(&mut self, delivery: Delivery, given: Option<Box<Given>>, rejected: Rejected) {
         let Rejected { rejection, event_id } = rejected;
         let rejection = self.rules.ranked(rejection, delivery.message.body.len() as u64);
         let line = self.origin.file.is_some().then_some(delivery.tag);
@@ -299,30 +358,63 @@ impl Worker {
         if self.plan.config.kind != PipelineKind::Events {
             letter.original = Death::newest(&letter.message).map(Original::from);
         }
-        letter.source_file.clone_from(&self.origin.file);
-        letter.source_line = line;
         self.tally.add_dead_letter(rejection.code());
         match rejection.code().stage() {
             // What a pipeline of dead letters is for.
             Stage::Broker => self.judged.good += 1,
             _ => self.judged.bad[rejection.code().class() as usize] += 1,
         }
+        if let Some(given) = given {
+            return self.fail(&given, letter);
+        }
+        letter.source_file.clone_from(&self.origin.file);
+        letter.source_line = line;
         self.dead.push(letter);
+    }
+
+    /// A letter that fails again is no new one.
+    fn fail(&mut self, given: &Given, found: DeadLetter) {
+        self.failed.push(found.issues.iter().map(|issue| issue.group.clone()).collect());
+        let DeadLetter { stage, code, issues, event_id, dead_at, .. } = found;
+        let attempt = self.attempt(given, dead_at, event_id);
+        self.attempts.push(AttemptRecord { outcome: AttemptOutcome::Failed, stage, code, issues, ..attempt });
+    }
+
+    /// An attempt at a letter, as it is when it recovers it.
+    fn attempt(&self, given: &Given, at: DateTime<Utc>, event_id: Option<String>) -> AttemptRecord {
+        let Given { lineage, .. } = given;
+        AttemptRecord {
+            letter: lineage.letter,
+            n: lineage.attempt,
+            at,
+            job: lineage.job,
+            outcome: AttemptOutcome::Recovered,
+            letter_groups: lineage.groups.clone(),
+            stage: "".into(),
+            code: "".into(),
+            issues: Vec::new(),
+            event_id,
+            instance: self.plan.instance.clone(),
+            version: crate::VERSION.to_owned(),
+            flush_id: String::new(),
+        }
     }
 
     fn encode(&mut self, receipt: Receipt) -> Sealed {
         let flush = (self.surroundings.ulid)();
         let sealed_at = (self.surroundings.now)();
         let held = std::mem::take(&mut self.held);
+        let mut recovering = std::mem::take(&mut self.recovering);
         let mut objects = Vec::new();
         let mut event_time_us: Option<(i64, i64)> = None;
         for (number, batch) in self.batches.seal().into_iter().enumerate() {
             let (file, refused) = self.encode_batch(&batch, flush);
             for (row, rejection) in refused {
-                let delivery = held[row as usize].clone();
-                let event_id = self.judge.event_id(&delivery);
+                let arrival = held[row as usize].clone();
+                let event_id = self.judge.event_id(&arrival.delivery);
+                recovering.retain(|(recovering, _)| *recovering != row);
                 self.judged.good = self.judged.good.saturating_sub(1);
-                self.reject(delivery, Rejected { rejection, event_id });
+                self.reject(arrival, Rejected { rejection, event_id });
             }
             let Some(file) = file else { continue };
             let (low, high) = event_time_us.unwrap_or((i64::MAX, i64::MIN));
@@ -333,6 +425,13 @@ impl Worker {
         let mut blobs = Vec::new();
         if !self.dead.is_empty() {
             objects.push(self.dead_letter_object(flush, &mut blobs));
+        }
+        for (row, event_id) in recovering {
+            let given = held[row as usize].given.as_ref().expect("only rows of letters are recovering");
+            self.attempts.push(self.attempt(given, sealed_at, event_id));
+        }
+        if !self.attempts.is_empty() {
+            objects.push(self.attempts_object(flush));
         }
         self.bytes = 0;
         let tally = std::mem::take(&mut self.tally);
@@ -399,7 +498,26 @@ impl Worker {
             rows: dead.len() as u64,
         }
     }
+
+    fn attempts_object(&mut self, flush: Ulid) -> SealedObject {
+        let mut attempts = std::mem::take(&mut self.attempts);
+        let flush_id = flush.to_string();
+        let mut newest = attempts[0].at;
+        for attempt in &mut attempts {
+            newest = newest.max(attempt.at);
+            attempt.flush_id.clone_from(&flush_id);
+        }
+        let origin = &self.dead_letter_origin;
+        SealedObject {
+            path: attempts::path(&origin.pipeline, newest, flush, &origin.instance, origin.shard),
+            bytes: attempts::encode(&attempts).expect("a flush of attempts is smaller than a Parquet column may be"),
+            rows: attempts.len() as u64,
+        }
+    }
 }
+
+/// Letters that one worker remembers to have recovered: more than a channel may hold, and a publisher sends twice.
+const RECOVERED_MAX: usize = 262_144;
 
 /// A delivery's place among those held, as rows carry it; prefetch windows and file batches are far below 2^32.
 fn row_number(place: usize) -> u32 {

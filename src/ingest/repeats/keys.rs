@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use twox_hash::XxHash3_128;
+use ulid::Ulid;
 
 /// An event's id and the hash of its body in one number, so that an event known costs 16 bytes whatever its id. Rows and
 /// dead letters have keys apart: an event that became a row and one that became a letter are not the same outcome.
@@ -17,6 +18,7 @@ pub struct Key(u128);
 const ROW: u64 = 1;
 const LETTER: u64 = 2;
 const LETTER_WITHOUT_EVENT_ID: u64 = 3;
+const GIVEN: u64 = 4;
 
 impl Key {
     /// Of a row of the archive.
@@ -32,6 +34,11 @@ impl Key {
             (None, Some(id)) => Some(Self::new(LETTER_WITHOUT_EVENT_ID, id, body_hash)),
             (None, None) => None,
         }
+    }
+
+    /// Of the row of a dead letter that was given back.
+    pub fn given(letter: Ulid, event_id: &str) -> Self {
+        Self::new(GIVEN, event_id, &XxHash3_128::oneshot(&letter.to_bytes()).to_be_bytes())
     }
 
     fn new(seed: u64, id: &str, body_hash: &[u8; 16]) -> Self {
@@ -87,6 +94,11 @@ impl Known {
 
     pub fn letter(key: Key) -> Self {
         Self { key, id: None }
+    }
+
+    /// See [`Key::given`].
+    pub fn given(letter: Ulid, event_id: &str) -> Self {
+        Self { key: Key::given(letter, event_id), id: None }
     }
 }
 

@@ -18,10 +18,13 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
+use ulid::Ulid;
 
 use crate::column;
+use crate::dlq::attempts::{self, AttemptRecord, Attempts, AttemptsError};
 use crate::dlq::record;
 use crate::event::Delivery;
+use crate::ingest::arrival::Arrival;
 use crate::ingest::commit::{Committer, chain};
 use crate::ingest::crashes::{Journal, Suspect};
 use crate::ingest::pipeline::LookAt;
@@ -67,6 +70,8 @@ pub struct LookBack {
     durable: Arc<Durable>,
     /// Of what the pipeline made durable lately, for `dedupe = "window"`.
     recent: Option<Arc<Mutex<Window>>>,
+    /// What came of letters that were given back.
+    attempts: Attempts,
     seen: tokio::sync::Mutex<Seen>,
 }
 
@@ -100,7 +105,8 @@ impl LookBack {
     pub fn new(committer: Arc<Committer>, liveness: LookAt, limits: LookBackLimits, window: Option<Duration>) -> Self {
         let recent = window.map(|within| Arc::new(Mutex::new(Window::new(within, limits.rows_max))));
         let durable = Arc::new(Durable::new(limits.rows_max));
-        Self { committer, liveness, limits, durable, recent, seen: tokio::sync::Mutex::default() }
+        let attempts = Attempts::new(committer.store.clone());
+        Self { committer, liveness, limits, durable, recent, attempts, seen: tokio::sync::Mutex::default() }
     }
 
     /// What a worker asks.
@@ -126,6 +132,29 @@ impl LookBack {
             // Shards take turns: what one finds, the other need not read.
             let mut seen = self.seen.lock().await;
             self.look(&mut seen, asking).await
+        };
+        self.patiently(look, over).await
+    }
+
+    /// The attempts at `letters` that were durable before this call; after [`LookBack::refresh`].
+    ///
+    /// # Errors
+    /// As [`LookBack::refresh`].
+    pub async fn attempts_at(
+        &self,
+        letters: &[Ulid],
+        over: &CancellationToken,
+    ) -> Result<HashMap<Ulid, Vec<AttemptRecord>>, GivenUp> {
+        let look = || async {
+            match self.attempts.of(&self.committer.pipeline, letters).await {
+                Ok(attempts) => Ok(attempts),
+                Err(AttemptsError::Flush(failure)) => Err(failure),
+                // A file that cannot be read, by whomever; a look-up that failed for that would give deliveries back for ever.
+                Err(AttemptsError::Unreadable(file)) => {
+                    error!(pipeline = %self.committer.pipeline, error = chain(&file), "attempts at dead letters cannot be read: a person must look; should recovered ones be delivered again, they are written twice");
+                    Ok(HashMap::new())
+                }
+            }
         };
         self.patiently(look, over).await
     }
@@ -330,6 +359,10 @@ impl LookBack {
 
     /// What an object of a committed flush holds; nothing, if it was removed since or cannot be read.
     async fn known(&self, object: &StoredObject) -> Result<Vec<Known>, FlushError> {
+        // What was tried of a letter is asked for by the letter.
+        if attempts::parse_path(&object.path).is_some() {
+            return Ok(Vec::new());
+        }
         let is_row = object.path.starts_with("data/");
         let wanted = if is_row { ROW_COLUMNS } else { record::IDENTITY_COLUMNS };
         let batches = match read_columns(&self.committer.store, &object.path, object.bytes, wanted).await {
@@ -392,8 +425,8 @@ pub enum Sighting {
 
 impl Repeats {
     /// What is known of an event that would become a row.
-    pub fn of_row(&mut self, delivery: &Delivery, event_id: &str, body_hash: &[u8; 16]) -> Sighting {
-        let flagged = delivery.message.redelivered;
+    pub fn of_row(&mut self, arrival: &Arrival, event_id: &str, body_hash: &[u8; 16]) -> Sighting {
+        let flagged = arrival.may_be_repeat();
         if !flagged && self.own.is_none() {
             return Sighting::New;
         }
@@ -407,7 +440,7 @@ impl Repeats {
                 return Sighting::IdReused;
             }
         }
-        let now = delivery.received_at;
+        let now = arrival.delivery.received_at;
         let seen = |window: &Window| window.holds(key, now);
         let is_recent = self.own.as_ref().is_some_and(seen) || self.recent.as_ref().is_some_and(|all| seen(&lock(all)));
         if is_recent { Sighting::Repeat } else { Sighting::New }
