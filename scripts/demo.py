@@ -1,4 +1,5 @@
-"""The demo: 27,004 real flights through RabbitMQ into Parquet; the 606 that break the schema explained; the sum checked.
+"""The demo: 27,004 real flights through RabbitMQ into Parquet; the 606 that break the schema explained, and recovered by a
+schema that takes them; the sum checked before and after.
 
 Run by `scripts/demo`, with a Python that has DuckDB, and the path of the built `parqueduct`. Exits with 1 if anything does
 not add up. Everything it writes is below `.parqueduct/demo`.
@@ -28,6 +29,7 @@ STATE = ROOT / ".parqueduct" / "demo"
 ARCHIVE = STATE / "archive"
 CONFIG = Path("config/demo/parqueduct.toml")
 EVENTS = Path("config/demo/flights-2013-01.ndjson.gz")
+CANDIDATE = Path("config/demo/candidate/flight.v1.json")
 BROKER = STATE / "rabbitmq"
 
 READY_SECONDS_MAX = 60
@@ -74,6 +76,10 @@ def main(binary: str) -> None:
     groups = show_groups(binary)
     step(8, "does it add up?")
     check(source, ledger, dead_letters, groups)
+    step(9, "a schema that takes them: tried, then done")
+    plan = plan_and_try(binary, len(dead_letters))
+    replay(binary, plan, len(dead_letters))
+    check_recovered(source, dead_letters)
     telling = max(dead_letters, key=lambda letter: len(letter["issues"]))
     show_next(telling["id"], time.monotonic() - began, own_broker)
 
@@ -288,6 +294,57 @@ def check(source: list[str], ledger: dict[str, int], dead_letters: list[dict], g
         raise Failure(f"it does not add up; the ledger was {dict(ledger)}")
 
 
+# Fix, dry-run, replay
+
+
+def plan_and_try(binary: str, letters: int) -> str:
+    """Plans to give the dead letters back under the candidate schema, tries it, and gives the plan's hash."""
+    why = "cancelled flights have no arrival, and are to be counted as well"
+    plan = json.loads(parqueduct(binary, "dlq", "plan", "--schema", str(CANDIDATE), "--why", why, "--json"))
+    print(f"   {CANDIDATE} allows null where the 606 have it, and keeps the columns as they are.")
+    print(f"   parqueduct dlq plan --schema {CANDIDATE}")
+    print(f"      plan {plan['plan'][:12]}: {plan['letters']} letters, frozen with the schema")
+    report = json.loads(parqueduct(binary, "dlq", "dry-run", plan["plan"], "--json"))
+    print(f"   parqueduct dlq dry-run {plan['plan'][:12]}")
+    print(f"      {report['pass']} pass, {report['fail']} fail, into {len(report['partitions'])} partitions;"
+          f" {report['archived_already']['events']} are in the archive already")
+    if good := report.get("good"):
+        print(f"      of {good['events']:,} good events under the same schema, {good['broken']} would break")
+    if report["pass"] != letters or report["fail"] or (good and good["broken"]):
+        raise Failure(f"the dry run of plan {plan['plan']} does not pass: {report}")
+    return plan["plan"]
+
+
+def replay(binary: str, plan: str, letters: int) -> None:
+    """Gives the letters back; the second time must do nothing."""
+    clock = time.monotonic()
+    end = json.loads(parqueduct(binary, "dlq", "replay", plan, "--yes", "--json"))
+    print(f"   parqueduct dlq replay {plan[:12]}")
+    print(f"      {end['status']}: {end['counts']['recovered']} recovered in {time.monotonic() - clock:.1f} s, one first,"
+          " then ten, then one in a hundred, then the rest")
+    if end["status"] != "finished" or end["counts"]["recovered"] != letters:
+        raise Failure(f"the replay of plan {plan} recovered not all of {letters}: {end}")
+    again = parqueduct(binary, "dlq", "replay", plan, "--yes")
+    print(f"   and once more: {again.strip()}")
+
+
+def check_recovered(source: list[str], dead_letters: list[dict]) -> None:
+    """Every published id is a row now, once; and those of the letters say which letter they were."""
+    columns = "_event_id, _dead_letter_id"
+    rows = duckdb.sql(f"SELECT {columns} FROM read_parquet('{data_glob()}')").fetchall()
+    was_dead = {letter["id"]: json.loads(base64.b64decode(letter["body_base64"]))["id"] for letter in dead_letters}
+    recovered = {letter: event for event, letter in rows if letter is not None}
+    findings = [
+        (f"DuckDB counts {len(rows):,} rows in the archive", len(rows) == len(source)),
+        ("every published id is there once", Counter(event for event, _ in rows) == Counter(source)),
+        (f"{len(recovered)} rows name the dead letter they were", recovered == was_dead),
+    ]
+    for sentence, holds in findings:
+        print(f"   {'yes' if holds else 'NO '}  {sentence}")
+    if not all(holds for _, holds in findings):
+        raise Failure("it does not add up after the replay")
+
+
 def show_next(dead_letter: str, seconds: float, own_broker: bool) -> None:
     broker = f"""
    # the broker again (and away: stop); then ask it, and the store, whether all is there
@@ -301,8 +358,11 @@ Done in {seconds:.0f} s, the build not counted. To go on:
 
    # the dead letters: in groups, one a line, and one of them with every issue, its properties and its body
    parqueduct dlq groups --config {CONFIG}
-   parqueduct dlq list --limit 10 --config {CONFIG}
+   parqueduct dlq list --state recovered --limit 10 --config {CONFIG}
    parqueduct dlq show {dead_letter} --config {CONFIG}
+
+   # what was replayed, by whom and why
+   parqueduct dlq jobs --config {CONFIG}
 
    # the same events without a broker, into a store of their own; run it twice: the second time adds nothing
    PARQUEDUCT_DEMO_STORE="file://$PWD/.parqueduct/demo/ingested" \\

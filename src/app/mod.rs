@@ -10,6 +10,7 @@ mod files; // files of lines, plain or compressed, and their hash
 mod foresee; // what the broker would do to our messages by itself
 mod logs; // where log lines go, and how they look
 mod machine; // who we are, and whether another process still lives
+mod replays; // what plans and replays run on
 mod run; // `parqueduct run`
 mod take; // `parqueduct ingest`
 mod tend; // merging and retention of dead letters, beside the pipelines
@@ -18,8 +19,9 @@ pub use check::{check_connections, check_schemas};
 pub use files::{FileInput, open_lines};
 pub use logs::start_logs;
 pub use machine::{actor, broker_surroundings, liveness, now, owner, surroundings};
+pub use replays::{replays, replays_over};
 pub use run::run;
-pub use take::{TakeOptions, TakeTotals, TakeWatcher, take};
+pub use take::{TakeOptions, TakeTotals, TakeWatcher, stop_on_signals, take};
 
 use std::path::Path;
 use std::sync::Arc;

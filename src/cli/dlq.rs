@@ -6,6 +6,7 @@ mod audit;
 mod body; // a body as JSON, text or hexadecimal
 mod export;
 mod line; // one dead letter as JSON
+pub mod replay; // plans and replays
 mod show;
 mod table;
 #[cfg(test)]
@@ -97,6 +98,7 @@ pub async fn run(
         Command::Ignore(arguments) => session.ignore(arguments).await,
         Command::Reopen(arguments) => session.reopen(arguments).await,
         Command::Audit(arguments) => session.audit(arguments).await,
+        Command::Replay(_) => unreachable!("it has its own way"),
     };
     let flushed = session.out.flush();
     if session.out.closed {

@@ -147,6 +147,9 @@ fn run_dlq(args: &DlqArgs) -> Result<(), Failure> {
     let config = load(&args.config.config)?;
     app::start_logs(&config.log)?;
     let outcome = block_on(async {
+        if let dlq::Command::Replay(command) = &args.command {
+            return dlq::replay::run(command, app::replays(config)?, &mut std::io::stdout().lock()).await;
+        }
         let store = app::open_store(&config, &Arc::new(Metrics::new(crate::VERSION)))?;
         let width = terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
         let surroundings = dlq::Surroundings { store, now: app::now(), actor: app::actor(), width };

@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
+pub use check::schema_identity;
 pub use checked::*;
 pub use editor::json_schema;
 pub use finding::{Finding, Findings, Severity};

@@ -192,12 +192,7 @@ impl Committer {
     ///
     /// # Errors
     /// The store's; try again later.
-    pub async fn abort_flush(
-        &self,
-        name: &FlushName,
-        intent: &Intent,
-        reason: &str,
-    ) -> Result<Decision, FlushError> {
+    pub async fn abort_flush(&self, name: &FlushName, intent: &Intent, reason: &str) -> Result<Decision, FlushError> {
         let now = (self.surroundings.now)();
         let outcome = Outcome::aborted(intent, &self.owner.instance, reason, now);
         let decision = self.log.abort(name, &outcome).await?;

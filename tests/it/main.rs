@@ -22,6 +22,7 @@ mod main_job;
 mod model;
 mod outage;
 mod poison;
+mod replay;
 mod replay_broker;
 mod store;
 mod tidy;

@@ -8,6 +8,7 @@ use ulid::Ulid;
 
 use super::acts::{AcknowledgeArguments, ActArguments, ResolveArguments};
 use super::audit::AuditArguments;
+use super::replay::arguments::ReplayCommand;
 use super::text::exactly;
 use crate::dlq::fingerprint::GroupId;
 use crate::dlq::groups::State;
@@ -35,6 +36,8 @@ pub enum Command {
     Audit(AuditArguments),
     /// The dead letters whole, oldest first: as JSON lines, as files of bodies, or as one Parquet file.
     Export(ExportArguments),
+    #[command(flatten)]
+    Replay(ReplayCommand),
 }
 
 /// Which dead letters are meant.

@@ -8,6 +8,8 @@ mod rabbitmq;
 mod rules; // `[[dlq.rule]]`
 mod store;
 
+pub use pipelines::schema_identity;
+
 use std::time::Duration;
 
 use super::checked::{Config, Dlq, Log, Run};

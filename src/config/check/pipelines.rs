@@ -225,7 +225,7 @@ fn declare(section: &raw::Pipeline, reader: &mut Reader<'_>) -> Option<Option<De
 /// The schema's name and version: own keys, else what the file's name says.
 fn identity(section: &raw::Pipeline, reader: &mut Reader<'_>) -> (Option<String>, Option<u32>) {
     let file_name = section.schema.as_ref().and_then(|given| Some(given.value.path.file_name()?.to_str()?.to_owned()));
-    let (derived_name, derived_version) = file_name.as_deref().map(from_file_name).unzip();
+    let (derived_name, derived_version) = file_name.as_deref().map(schema_identity).unzip();
     let allowed = |letter: char| letter.is_ascii_alphanumeric() || "_.-".contains(letter);
     let name = match (&section.schema_name, derived_name) {
         (Some(given), _) if !given.value.value.chars().all(allowed) => {
@@ -245,7 +245,7 @@ fn identity(section: &raw::Pipeline, reader: &mut Reader<'_>) -> (Option<String>
 }
 
 /// `flight.v2.json` is flight, 2; any other file its name without `.json`, 1.
-fn from_file_name(file_name: &str) -> (String, u32) {
+pub fn schema_identity(file_name: &str) -> (String, u32) {
     let stem = file_name.strip_suffix(".json").unwrap_or(file_name);
     let versioned = stem.rsplit_once(".v").and_then(|(name, version)| {
         let plain = !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit());

@@ -49,9 +49,10 @@ pub fn event_ids(store: &Path) -> BTreeMap<String, usize> {
     counts
 }
 
-/// Objects below `data/` and `dlq/` that no committed flush names, and those it names that are not there.
+/// Objects that only flushes write and no committed flush names, and those it names that are not there.
 pub fn strays(store: &Path) -> Vec<String> {
-    let files: Vec<_> = ["data", "dlq"].iter().flat_map(|place| files_below(&store.join(place))).collect();
+    let files: Vec<_> =
+        ["data", "dlq/records", "dlq/attempts"].iter().flat_map(|place| files_below(&store.join(place))).collect();
     let lying: BTreeSet<_> = files.iter().map(|file| relative(store, file)).collect();
     let named = committed_objects(store);
     let strays = lying.difference(&named).map(|path| format!("of no committed flush: {path}"));

@@ -1,0 +1,45 @@
+//! What plans and replays run on.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::VERSION;
+use crate::app::{self, machine};
+use crate::config::{self, Config};
+use crate::dlq::attempts::Attempts;
+use crate::dlq::log::Log;
+use crate::dlq::records::Records;
+use crate::ingest::Plan;
+use crate::metrics::Metrics;
+use crate::replay::Replays;
+use crate::store::Store;
+
+/// Files of dead letters read at the same time.
+const READS_MAX: usize = 4;
+
+/// Plans and replays over the store of `config`.
+///
+/// # Errors
+/// What the configuration lacks.
+pub fn replays(config: Config) -> anyhow::Result<Replays> {
+    let store = app::open_store(&config, &Arc::new(Metrics::new(VERSION)))?;
+    Ok(replays_over(Arc::new(config), store))
+}
+
+/// The same, over a store that is open already.
+pub fn replays_over(config: Arc<Config>, store: Store) -> Replays {
+    let instance = config.instance.clone();
+    let read = |path: &Path| std::fs::read_to_string(path);
+    Replays {
+        log: Log::new(store.clone()),
+        records: Arc::new(Records::new(store.clone(), READS_MAX)),
+        attempts: Arc::new(Attempts::new(store.clone())),
+        surroundings: machine::surroundings(),
+        owner: machine::owner(&config.instance),
+        liveness: Arc::new(machine::liveness),
+        compile: Arc::new(move |pipeline: &config::Pipeline| Plan::new(pipeline, &instance, &read)),
+        metrics: Arc::new(Metrics::new(VERSION)),
+        config,
+        store,
+    }
+}

@@ -1,0 +1,249 @@
+//! A schema that is tried on dead letters before it is anybody's: frozen with every file it refers to.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config;
+use crate::ingest::{self, PlanError};
+use crate::schema::{Schema, SchemaError};
+
+/// Where the frozen files stand for what reads them; nothing is ever there.
+const ROOT: &str = "/candidate";
+
+/// A schema as a plan holds it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Candidate {
+    pub name: String,
+    pub version: u32,
+    /// As [`Schema::hash`].
+    pub hash: String,
+    /// The path of its root among the files.
+    root: String,
+    /// Texts by path, relative to the directory that holds them all.
+    files: BTreeMap<String, String>,
+}
+
+/// Why a schema cannot be a candidate.
+#[derive(Debug, thiserror::Error)]
+pub enum CandidateError {
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    #[error("schema {} refers to files in a way that does not go along with it: refer to them by relative paths", path.display())]
+    Tied { path: PathBuf },
+    #[error(
+        "{label} has other columns than pipeline {pipeline} writes for that version ({difference}): \
+         its rows cannot lie beside those. Give it a version of its own, such as {next}.json"
+    )]
+    Columns { label: String, pipeline: String, difference: String, next: String },
+}
+
+impl Candidate {
+    /// Freezes the schema at `location`, which is an absolute path, with what `read` gives of the files it refers to.
+    ///
+    /// # Errors
+    /// See [`CandidateError`].
+    pub fn freeze(
+        location: &Path,
+        name: &str,
+        version: u32,
+        read: &dyn Fn(&Path) -> io::Result<String>,
+    ) -> Result<Self, CandidateError> {
+        let seen = RefCell::new(BTreeMap::new());
+        let noting = |path: &Path| {
+            let text = read(path)?;
+            seen.borrow_mut().insert(plain(path), text.clone());
+            Ok(text)
+        };
+        let schema = Schema::load(location, name, version, &noting)?;
+        let seen = seen.into_inner();
+        let above = common_directory(seen.keys());
+        let tied = || CandidateError::Tied { path: location.to_owned() };
+        let relative = |path: &Path| path.strip_prefix(&above).ok()?.to_str().map(str::to_owned);
+        let root = relative(&plain(location)).ok_or_else(tied)?;
+        let files: Option<_> = seen.iter().map(|(path, text)| Some((relative(path)?, text.clone()))).collect();
+        let frozen = Self {
+            name: name.to_owned(),
+            version,
+            hash: schema.hash().to_owned(),
+            root,
+            files: files.ok_or_else(tied)?,
+        };
+        // What is frozen must be all there is to it.
+        match frozen.load() {
+            Ok(again) if again.hash() == schema.hash() => Ok(frozen),
+            _ => Err(tied()),
+        }
+    }
+
+    /// Freezes the schema that is `text`, which refers to no file.
+    ///
+    /// # Errors
+    /// See [`CandidateError`].
+    pub fn of_text(text: &str, name: &str, version: u32) -> Result<Self, CandidateError> {
+        let location = Path::new(ROOT).join(format!("{name}.v{version}.json"));
+        let read = |path: &Path| match path == location {
+            true => Ok(text.to_owned()),
+            false => Err(io::ErrorKind::NotFound.into()),
+        };
+        Self::freeze(&location, name, version, &read)
+    }
+
+    /// `name@version`, as in the `_schema` column.
+    pub fn label(&self) -> String {
+        format!("{}@{}", self.name, self.version)
+    }
+
+    /// The text of its root.
+    pub fn text(&self) -> &str {
+        self.files.get(&self.root).map_or("", String::as_str)
+    }
+
+    fn load(&self) -> Result<Schema, SchemaError> {
+        Schema::load(&self.location(), &self.name, self.version, &|path| self.read(path))
+    }
+
+    fn location(&self) -> PathBuf {
+        Path::new(ROOT).join(&self.root)
+    }
+
+    fn read(&self, path: &Path) -> io::Result<String> {
+        let path = plain(path);
+        let text = path.strip_prefix(ROOT).ok().and_then(Path::to_str).and_then(|path| self.files.get(path));
+        text.cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// The pipeline of `current`, compiled with this schema in the place of its own.
+    ///
+    /// # Errors
+    /// [`CandidateError::Columns`]: rows of that version would differ from those that are there.
+    pub fn compile(&self, current: &ingest::Plan) -> Result<ingest::Plan, CandidateError> {
+        let config = config::Pipeline {
+            schema: self.location(),
+            schema_name: self.name.clone(),
+            schema_version: self.version,
+            ..current.config.clone()
+        };
+        let plan = ingest::Plan::new(&config, &current.instance, &|path| self.read(path))?;
+        if self.version == current.config.schema_version {
+            let (old, new) = (current.layout.schema(), plan.layout.schema());
+            if let Some(difference) = difference(old, new) {
+                return Err(CandidateError::Columns {
+                    label: self.label(),
+                    pipeline: config.name,
+                    difference,
+                    next: format!("{}.v{}", self.name, self.version.saturating_add(1)),
+                });
+            }
+        }
+        Ok(plan)
+    }
+}
+
+/// The first column in which they differ, and how.
+fn difference(old: &arrow_schema::Schema, new: &arrow_schema::Schema) -> Option<String> {
+    for field in old.fields() {
+        match new.field_with_name(field.name()) {
+            Err(_) => return Some(format!("column {} is gone", field.name())),
+            Ok(other) if other.data_type() != field.data_type() => {
+                return Some(format!(
+                    "column {} was {}, and is {}",
+                    field.name(),
+                    field.data_type(),
+                    other.data_type()
+                ));
+            }
+            Ok(other) if other.metadata() != field.metadata() => {
+                return Some(format!("column {} means something else", field.name()));
+            }
+            Ok(_) => {}
+        }
+    }
+    let added = new.fields().iter().find(|field| old.field_with_name(field.name()).is_err());
+    if let Some(added) = added {
+        return Some(format!("column {} is new", added.name()));
+    }
+    let names = |schema: &arrow_schema::Schema| -> Vec<String> {
+        schema.fields().iter().map(|field| field.name().clone()).collect()
+    };
+    (names(old) != names(new)).then(|| "the order of the columns".to_owned())
+}
+
+/// `path` without `.` and `..`.
+fn plain(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                plain.pop();
+            }
+            other => plain.push(other),
+        }
+    }
+    plain
+}
+
+fn common_directory<'a>(paths: impl Iterator<Item = &'a PathBuf>) -> PathBuf {
+    let mut common: Option<PathBuf> = None;
+    for directory in paths.filter_map(|path| path.parent()) {
+        let above = common.get_or_insert_with(|| directory.to_owned());
+        while !directory.starts_with(&*above) && above.pop() {}
+    }
+    common.unwrap_or_default()
+}
+
+/// What a plan compiles to: the pipeline as it is, or with the candidate in the place of its schema.
+///
+/// # Errors
+/// See [`CandidateError`].
+pub fn compiled(
+    current: Arc<ingest::Plan>,
+    candidate: Option<&Candidate>,
+) -> Result<Arc<ingest::Plan>, CandidateError> {
+    candidate.map_or(Ok(Arc::clone(&current)), |candidate| candidate.compile(&current).map(Arc::new))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(path: &Path) -> io::Result<String> {
+        match path.to_str() {
+            Some("/srv/schemas/order.v1.json") => {
+                Ok(r#"{"type":"object","properties":{"at":{"$ref":"common/at.json"}}}"#.to_owned())
+            }
+            Some("/srv/schemas/common/at.json") => Ok(r#"{"type":["string","null"]}"#.to_owned()),
+            _ => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    #[test]
+    fn a_schema_is_frozen_with_the_files_it_refers_to() {
+        let location = Path::new("/srv/schemas/order.v1.json");
+        let frozen = Candidate::freeze(location, "order", 1, &files).expect("a schema");
+        let names: Vec<_> = frozen.files.keys().map(String::as_str).collect();
+        assert_eq!((frozen.root.as_str(), names), ("order.v1.json", vec!["common/at.json", "order.v1.json"]));
+        assert_eq!(frozen.load().expect("loads").hash(), frozen.hash);
+        let text = serde_json::to_string(&frozen).expect("written");
+        assert_eq!(serde_json::from_str::<Candidate>(&text).expect("read"), frozen);
+    }
+
+    #[test]
+    fn a_schema_without_its_files_is_none() {
+        let missing = |path: &Path| match path.ends_with("at.json") {
+            true => Err(io::ErrorKind::NotFound.into()),
+            false => files(path),
+        };
+        let location = Path::new("/srv/schemas/order.v1.json");
+        assert!(matches!(Candidate::freeze(location, "order", 1, &missing), Err(CandidateError::Schema(_))));
+        assert!(matches!(Candidate::of_text("{", "order", 1), Err(CandidateError::Schema(_))));
+        assert_eq!(Candidate::of_text("{}", "order", 1).expect("a schema").label(), "order@1");
+    }
+}
