@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use parqueduct::broker::{Broker, ConnectError, Ended, Intake, Settler, Subscription};
 use parqueduct::event::{Delivery, HeaderValue, Message, Properties, Unreadable};
 
-use crate::harness::rabbit::{eventually, unique};
+use crate::harness::rabbit::{eventually, queue_type, unique};
 
 /// A broker, and what tests do to it from outside.
 #[async_trait]
@@ -244,7 +244,11 @@ pub async fn what_is_requeued_is_there_at_once_and_in_order(fixture: &dyn Fixtur
     settler.requeue_all().await.expect("requeue");
     assert_ready(fixture, &queue, 8).await;
     let (mut other, _settler) = consume(fixture, &queue, 100).await;
-    let again = take(&mut other, 8).await;
+    let mut again = take(&mut other, 8).await;
+    if queue_type().as_deref() == Some("quorum") {
+        // RabbitMQ 4 puts what is returned to a quorum queue back in no certain order.
+        again.sort_by(|one, other| one.message.body.cmp(&other.message.body));
+    }
     assert_eq!(bodies(&again), numbers(2..10));
     assert!(again[0].message.redelivered && again[1].message.redelivered);
     settler.close().await;
