@@ -145,7 +145,7 @@ impl Replays {
     /// Begins a job for `plan`, or takes over one of it whose process is gone.
     ///
     /// # Errors
-    /// [`LogError::Conflict`] in [`ReplayError::Log`]: another job is in the way. Else see [`ReplayError`].
+    /// A conflict in [`ReplayError::Log`]: another job is in the way. Else see [`ReplayError`].
     pub async fn start(&self, plan: &Plan, said: &Said) -> Result<Start, ReplayError> {
         if plan.terms.destination != Destination::Pipeline {
             let destination = plan.terms.destination.to_string();
