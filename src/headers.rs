@@ -158,7 +158,7 @@ fn write_string(text: &str, out: &mut String) {
 }
 
 /// An object's members one level deep, in order, repeats kept.
-struct Members<'t>(Vec<(String, &'t RawValue)>);
+pub(crate) struct Members<'t>(pub(crate) Vec<(String, &'t RawValue)>);
 
 impl<'de> Deserialize<'de> for Members<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -17,12 +17,12 @@ use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::errors::ParquetError;
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::column::{self, Hints};
 use crate::event::{Message, Properties};
 use crate::headers;
+use crate::headers::Members;
 use crate::value::{push_segment, write_json_string};
 
 /// Rows that are in memory at once beside those that are given back.
@@ -345,33 +345,6 @@ fn decimal(digits: i128, scale: usize) -> String {
     match scale {
         0 => format!("{sign}{whole}"),
         _ => format!("{sign}{whole}.{fraction}"),
-    }
-}
-
-/// An object's members one level deep, in order.
-struct Members<'t>(Vec<(String, &'t RawValue)>);
-
-impl<'de> Deserialize<'de> for Members<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Collect;
-
-        impl<'de> Visitor<'de> for Collect {
-            type Value = Members<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
-                }
-                Ok(Members(members))
-            }
-        }
-
-        deserializer.deserialize_map(Collect)
     }
 }
 

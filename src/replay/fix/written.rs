@@ -1,15 +1,13 @@
 //! A fix as it is written, TOML or JSON: values with their lines, before anything is made of them.
 
 use std::collections::HashSet;
-use std::fmt;
 
-use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::tree::{DEPTH_MAX, Tree};
+use crate::headers::Members;
 
 /// A fix is read by people; a longer one is something else.
 pub(super) const TEXT_BYTES_MAX: usize = 1 << 20;
@@ -135,33 +133,6 @@ fn toml_value(text: &str, value: &DeValue<'_>) -> Content {
             Content::List(elements.iter().map(element).collect())
         }
         DeValue::Table(table) => toml_table(text, table),
-    }
-}
-
-/// An object's members one level deep, in order, repeats kept.
-struct Members<'t>(Vec<(String, &'t RawValue)>);
-
-impl<'de> Deserialize<'de> for Members<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Collect;
-
-        impl<'de> Visitor<'de> for Collect {
-            type Value = Members<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
-                }
-                Ok(Members(members))
-            }
-        }
-
-        deserializer.deserialize_map(Collect)
     }
 }
 
