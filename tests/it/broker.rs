@@ -109,7 +109,7 @@ impl Fixture for Real {
     }
 
     async fn cut(&self, _: &str) {
-        self.line.cut();
+        self.line.cut().await;
     }
 
     async fn delete(&self, queue: &str) {

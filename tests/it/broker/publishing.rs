@@ -132,7 +132,7 @@ async fn a_confirm_that_does_not_come_is_not_waited_for_without_end() {
         let error = outcome.and(publisher.finish().await.map(drop)).expect_err("nothing gets through");
         assert!(matches!(error, PublishError::Lost { .. }), "{error:?}");
         assert_eq!(publisher.published().confirmed, 1);
-        line.cut();
+        line.cut().await;
     })
     .await;
 }

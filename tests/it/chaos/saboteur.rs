@@ -93,10 +93,13 @@ impl Saboteur<'_> {
 
     fn cut(&self, line: &Proxy) -> bool {
         let before = line.connections_cut();
-        self.met(|| line.live() > 0) && {
-            line.cut();
-            self.met(|| line.connections_cut() > before)
-        }
+        self.met(|| {
+            // One that stands may end by itself before it is cut.
+            if line.live() > 0 {
+                now(line.cut());
+            }
+            line.connections_cut() > before
+        })
     }
 
     fn slow(&self, line: &Proxy, force: f64) -> bool {
@@ -119,7 +122,7 @@ impl Saboteur<'_> {
         if force < 0.5 {
             line.open()
         } else {
-            line.cut()
+            now(line.cut())
         }
         met
     }
@@ -129,7 +132,7 @@ impl Saboteur<'_> {
         line.swallow_acks();
         let met = self.met(|| line.acks_swallowed() > before);
         self.rest(2.0 * force);
-        line.cut();
+        now(line.cut());
         met
     }
 

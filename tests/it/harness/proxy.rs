@@ -37,7 +37,9 @@ struct Done {
 pub struct Proxy {
     port: u16,
     modes: Arc<watch::Sender<Mode>>,
-    cuts: watch::Sender<()>,
+    /// Cuts asked for, and those made.
+    cuts: watch::Sender<usize>,
+    cuts_made: watch::Receiver<usize>,
     done: Arc<Done>,
     _carriers: JoinSet<()>,
 }
@@ -46,11 +48,12 @@ impl Proxy {
     pub async fn to(port: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let own_port = listener.local_addr().expect("bound").port();
-        let (modes, cuts) = (Arc::new(watch::Sender::new(Mode::Open)), watch::Sender::new(()));
+        let (modes, cuts) = (Arc::new(watch::Sender::new(Mode::Open)), watch::Sender::new(0));
+        let (made, cuts_made) = watch::channel(0);
         let done = Arc::new(Done::default());
         let mut carriers = JoinSet::new();
-        carriers.spawn(accept(listener, port, Arc::clone(&modes), cuts.subscribe(), Arc::clone(&done)));
-        Self { port: own_port, modes, cuts, done, _carriers: carriers }
+        carriers.spawn(accept(listener, port, Arc::clone(&modes), (cuts.subscribe(), made), Arc::clone(&done)));
+        Self { port: own_port, modes, cuts, cuts_made, done, _carriers: carriers }
     }
 
     /// `uri` with this line's port.
@@ -63,9 +66,15 @@ impl Proxy {
         self.modes.send_replace(Mode::Open);
     }
 
-    /// Drops all connections, with what is held back in them; then the line is open.
-    pub fn cut(&self) {
-        self.cuts.send_replace(());
+    /// Drops all connections, with what is held back in them; then the line is open. Returns when that is so: what is
+    /// asked of the line next is not undone by it.
+    pub async fn cut(&self) {
+        let mut wanted = 0;
+        self.cuts.send_modify(|cuts| {
+            *cuts += 1;
+            wanted = *cuts;
+        });
+        self.cuts_made.clone().wait_for(|made| *made >= wanted).await.expect("the line lives as long as this");
     }
 
     /// From now on nothing gets through, and nobody is told.
@@ -118,7 +127,7 @@ async fn accept(
     listener: TcpListener,
     port: u16,
     modes: Arc<watch::Sender<Mode>>,
-    mut cuts: watch::Receiver<()>,
+    (mut cuts, made): (watch::Receiver<usize>, watch::Sender<usize>),
     done: Arc<Done>,
 ) {
     let mut lines = JoinSet::new();
@@ -134,10 +143,11 @@ async fn accept(
                 if changed.is_err() {
                     return;
                 }
-                let cut = lines.len();
+                let (wanted, cut) = (*cuts.borrow_and_update(), lines.len());
                 lines.shutdown().await;
                 modes.send_replace(Mode::Open);
                 done.cut.fetch_add(cut, Relaxed);
+                made.send_replace(wanted);
             }
         }
     }

@@ -52,7 +52,7 @@ async fn a_line_cut_in_the_middle_of_a_chunk_loses_nothing() {
         line.slow_down(Duration::from_millis(5));
         let cutting = async {
             eventually("some letters", || async { node.ready(&queue).await > 50 }).await;
-            line.cut();
+            line.cut().await;
             line.open();
         };
         let given = as_they_are(&letters);
@@ -83,7 +83,7 @@ async fn a_process_that_died_in_the_middle_of_a_chunk_is_taken_up_with_the_same_
             () = eventually("some letters", || async { node.ready(&queue).await > 150 }) => {}
         }
         drop(courier);
-        line.cut();
+        line.cut().await;
 
         job.config = node.config();
         let (mut courier, progress) = job.courier().await;
@@ -163,7 +163,7 @@ async fn a_broker_that_is_gone_leaves_the_letters_owed() {
         let (mut courier, _) = job.courier().await;
         let letters = many(&queue, 10);
         line.freeze();
-        line.cut();
+        line.cut().await;
         drop(line);
         let fates = courier.send(&as_they_are(&letters)).await.expect("the store takes it");
         assert_eq!(fates, vec![Fate::Unknown; 10]);

@@ -36,7 +36,7 @@ fn cuts_of_the_line_in_mid_flow_lose_nothing() {
     for cut in 0..3 {
         let archived = program.metric("parqueduct_archived_total");
         program.wait_for_more("parqueduct_archived_total", archived, MINUTE);
-        line.cut();
+        now(line.cut());
         program.wait_for_more("parqueduct_broker_reconnects_total", f64::from(cut), MINUTE);
     }
     wait_for_orders(&setting, 20_000);

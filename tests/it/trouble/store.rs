@@ -23,10 +23,10 @@ fn every_failure_of_an_s3_store_in_mid_flow_is_survived() {
     setting.change("request_timeout = \"5s\"", "request_timeout = \"1s\"");
     let program = Program::start_ready(&setting.config);
     let troubles = [
-        Rule::each(0.5, Call::Put, Fault::SlowDown),
-        Rule::each(0.3, Call::Put, Fault::Conflict),
-        Rule::each(0.3, Call::Put, Fault::Precondition),
-        Rule::each(0.3, Call::Put, Fault::AnswerLost),
+        Rule::one_of(2, Call::Put, Fault::SlowDown),
+        Rule::one_of(3, Call::Put, Fault::Conflict),
+        Rule::one_of(3, Call::Put, Fault::Precondition),
+        Rule::one_of(3, Call::Put, Fault::AnswerLost),
         Rule::next(4, Call::Put, Fault::NoAnswer),
         Rule::next(4, Call::Put, Fault::AnswerNever),
     ];
@@ -35,7 +35,7 @@ fn every_failure_of_an_s3_store_in_mid_flow_is_survived() {
         let (fault, before) = (trouble.fault, server.injected());
         server.inject(trouble);
         // Reads answer a write in doubt: they break off, too.
-        server.inject(Rule::each(0.3, Call::Get, Fault::CutBody { after: 10 }));
+        server.inject(Rule::one_of(3, Call::Get, Fault::CutBody { after: 10 }));
         publish(&rabbit, &setting, published..published + 3000);
         published += 3000;
         program.wait_until_settled(published as u64, MINUTE);

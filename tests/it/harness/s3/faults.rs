@@ -81,6 +81,8 @@ pub enum How {
     Nth(usize),
     /// To each that matches, with this probability.
     Each(f64),
+    /// To one of `n` that match, the last of them.
+    OneOf { n: usize, passed: usize },
 }
 
 /// A fault and the requests it happens to.
@@ -104,6 +106,10 @@ impl Rule {
 
     pub fn each(probability: f64, call: Call, fault: Fault) -> Self {
         Self { fault, call, path: String::new(), how: How::Each(probability) }
+    }
+
+    pub fn one_of(n: usize, call: Call, fault: Fault) -> Self {
+        Self { fault, call, path: String::new(), how: How::OneOf { n, passed: 0 } }
     }
 
     pub fn on_path(self, path: &str) -> Self {
@@ -166,6 +172,10 @@ impl Faults {
                     *left == 0
                 }
                 How::Each(probability) => fastrand::f64() < *probability,
+                How::OneOf { n, passed } => {
+                    *passed = (*passed + 1) % *n;
+                    *passed == 0
+                }
             };
             if happens {
                 let fault = rule.fault;
