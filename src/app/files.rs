@@ -1,12 +1,14 @@
-//! Files of lines, plain, gzip or zstd, told apart by their first bytes.
+//! Files of lines, plain, gzip or zstd, told apart by their first bytes; and files in the making.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
-use std::path::Path;
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use sha2::{Digest, Sha256};
+
+use crate::replay::Draft;
 
 const BUFFER_BYTES: usize = 1 << 20;
 
@@ -87,6 +89,77 @@ fn hash_file(path: &Path) -> io::Result<String> {
         hash.update(&buffer[..read]);
     }
     Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// A file that gets its name when it is finished. Until then it lies beside it, with `.part` at its end.
+pub struct FileDraft {
+    path: PathBuf,
+    draft: PathBuf,
+    replaces: bool,
+    out: BufWriter<File>,
+}
+
+impl FileDraft {
+    /// Begins the file `path`, of which there must be none.
+    ///
+    /// # Errors
+    /// As the file system says.
+    pub fn new(path: &Path) -> io::Result<Self> {
+        if path.try_exists()? {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        Self::begin(path, false)
+    }
+
+    /// Begins the file `path`, which takes the place of any that is there.
+    ///
+    /// # Errors
+    /// As the file system says.
+    pub fn replacing(path: &Path) -> io::Result<Self> {
+        Self::begin(path, true)
+    }
+
+    fn begin(path: &Path, replaces: bool) -> io::Result<Self> {
+        let mut draft = path.as_os_str().to_owned();
+        draft.push(".part");
+        let draft = PathBuf::from(draft);
+        let out = BufWriter::new(File::create(&draft)?);
+        Ok(Self { path: path.to_owned(), draft, replaces, out })
+    }
+
+    /// Gives it its name.
+    ///
+    /// # Errors
+    /// As the file system says.
+    pub fn end(mut self) -> io::Result<()> {
+        self.out.flush()?;
+        self.out.get_ref().sync_all()?;
+        // A link replaces nothing; what is left beside it goes with this.
+        if self.replaces { fs::rename(&self.draft, &self.path) } else { fs::hard_link(&self.draft, &self.path) }
+    }
+}
+
+impl Write for FileDraft {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.out.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+impl Draft for FileDraft {
+    fn finish(self: Box<Self>) -> io::Result<()> {
+        self.end()
+    }
+}
+
+impl Drop for FileDraft {
+    fn drop(&mut self) {
+        // There is none after a rename; after a failure nobody wants it.
+        let _ = fs::remove_file(&self.draft);
+    }
 }
 
 #[cfg(test)]

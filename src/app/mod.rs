@@ -6,7 +6,7 @@
 
 mod api; // what the API is lent
 mod check; // what `parqueduct check` finds beyond the file
-mod files; // files of lines, plain or compressed, and their hash
+mod files; // files of lines, plain or compressed, and their hash; files in the making
 mod foresee; // what the broker would do to our messages by itself
 mod logs; // where log lines go, and how they look
 mod machine; // who we are, and whether another process still lives
@@ -16,7 +16,7 @@ mod take; // `parqueduct ingest`
 mod tend; // merging and retention of dead letters, beside the pipelines
 
 pub use check::{check_connections, check_schemas};
-pub use files::{FileInput, open_lines};
+pub use files::{FileDraft, FileInput, open_lines};
 pub use logs::start_logs;
 pub use machine::{actor, broker_surroundings, liveness, now, owner, surroundings};
 pub use replays::{replays, replays_over};

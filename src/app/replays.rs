@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::VERSION;
+use crate::app::files::FileDraft;
 use crate::app::{self, machine};
 use crate::config::{self, Config};
 use crate::dlq::attempts::Attempts;
@@ -35,6 +36,8 @@ pub fn replays_over(config: Arc<Config>, store: Store) -> Replays {
         records: Arc::new(Records::new(store.clone(), READS_MAX)),
         attempts: Arc::new(Attempts::new(store.clone())),
         surroundings: machine::surroundings(),
+        broker: machine::broker_surroundings(),
+        draft: Arc::new(|path: &Path| Ok(Box::new(FileDraft::new(path)?))),
         owner: machine::owner(&config.instance),
         liveness: Arc::new(machine::liveness),
         compile: Arc::new(move |pipeline: &config::Pipeline| Plan::new(pipeline, &instance, &read)),

@@ -5,7 +5,7 @@ mod arguments;
 mod audit;
 mod body; // a body as JSON, text or hexadecimal
 mod export;
-mod line; // one dead letter as JSON
+mod group_line; // one group as JSON
 pub mod replay; // plans and replays
 mod show;
 mod table;
@@ -28,6 +28,7 @@ pub use audit::{AuditArguments, AuditCommand};
 
 use crate::dlq::groups::Group;
 use crate::dlq::life;
+use crate::dlq::line;
 use crate::dlq::log::{self, Log, LogError};
 use crate::dlq::record::Summary;
 use crate::dlq::records::{Cursor, Filter, Found, LetterState, Order, Records, Unreadable};
@@ -214,7 +215,7 @@ impl<W: Write> Session<'_, W> {
 
     fn groups_as_lines(&mut self, groups: &[Group], log: &log::State, limit: Option<usize>) -> io::Result<()> {
         let mut groups = groups.iter().take(limit.unwrap_or(usize::MAX));
-        groups.try_for_each(|group| line::write_group(&mut self.out, group, log.life(&group.id)))
+        groups.try_for_each(|group| group_line::write(&mut self.out, group, log.life(&group.id)))
     }
 
     fn groups_as_table(

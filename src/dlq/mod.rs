@@ -11,6 +11,7 @@ mod footer; // the end of a file, read without the rest
 pub mod groups; // what the dead letters have in common
 pub mod index; // what a file says of its letters in its footer
 pub mod life; // where a group is in its life
+pub mod line; // a letter as a line of JSON
 pub mod lineage; // what a replayed message says of itself
 pub mod log; // what was decided about groups and jobs; the audit
 pub mod merge; // small files made into large ones; letters kept long enough

@@ -9,6 +9,7 @@ use futures_util::TryStreamExt;
 use tokio::sync::mpsc;
 
 use crate::column;
+use crate::config::PipelineKind;
 use crate::dlq::attempts::{self, AttemptOutcome};
 use crate::dlq::fingerprint::GroupId;
 use crate::dlq::record::{self, AttemptSource, DeadLetter};
@@ -62,13 +63,16 @@ impl Replays {
     ) -> Result<DryRunReport, ReplayError> {
         let compiled = self.still_meant(plan)?;
         let lines = Arc::new(plan.lines(&self.store).await?);
-        let pipeline = &plan.terms.pipeline;
-        let recovered = self.attempts.recovered(pipeline).await?;
+        let judge = plan.terms.judge();
+        if compiled.config.kind != PipelineKind::Events {
+            return Err(ReplayError::Unjudged(judge.to_owned()));
+        }
+        let recovered = self.attempts.recovered().await?;
         let mended = Arc::new(Mutex::new(Mended::default()));
         let fix = plan.read_fix()?.map(Arc::new);
         let feed = Feed {
             records: Arc::clone(&self.records),
-            pipeline: pipeline.clone(),
+            pipeline: plan.terms.pipeline.clone(),
             lines: Arc::clone(&lines),
             recovered: Some(recovered).filter(|_| !plan.terms.selection.again()),
             fix: fix.clone(),
@@ -85,7 +89,7 @@ impl Replays {
         let archived_already = self.archived_already(&letters).await?;
         let mut report = letters.report(archived_already);
         report.plan.clone_from(&plan.hash);
-        report.pipeline.clone_from(pipeline);
+        report.pipeline.clone_from(&plan.terms.pipeline);
         report.schema = compiled.schema.label();
         report.letters = total;
         {
@@ -93,7 +97,7 @@ impl Replays {
             (report.changes, report.unmended) = (mended.changes(), mended.unmended());
         }
         if options.good > 0 {
-            let current = self.compiled(pipeline)?;
+            let current = self.compiled(judge)?;
             let events = self.recent_good(&current, options.good).await?;
             report.good = Some(self.try_good(current, compiled, fix, events, stop).await?);
         }

@@ -148,16 +148,16 @@ impl Feed {
         (batch, window)
     }
 
-    fn given(&self, Found { letter, later, .. }: Found) -> (Message, Given) {
+    fn given(&self, found: Found) -> (Message, Given) {
+        let attempt = letters::next_attempt(&found);
+        let letter = found.letter;
         let mut groups = Vec::new();
         for issue in &letter.issues {
             if !groups.contains(&issue.group) {
                 groups.push(issue.group.clone());
             }
         }
-        let own = letter.attempts.iter().map(|attempt| attempt.n);
-        let last = own.chain(later.iter().map(|attempt| attempt.n)).max().unwrap_or(1);
-        let lineage = Lineage { letter: letter.id, attempt: last + 1, job: self.job, groups };
+        let lineage = Lineage { letter: letter.id, attempt, job: self.job, groups };
         let (message, before) = self.mend(letter.message);
         (message, Given { lineage, first_arrived: Some(letter.received_at), before })
     }

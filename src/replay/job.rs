@@ -1,10 +1,10 @@
-//! A replay through the pipeline: started, watched, paused, gone on with, ended. What is decided is in the log of the dead
+//! A replay: started, watched, paused, gone on with, ended. What is decided is in the log of the dead
 //! letters; what is done is in the records of the flushes. A process that dies leaves both, and another goes on from there.
 //!
 //! Exactly once: the letters of a plan are a list, so its flushes follow on each other whoever makes them (decision 13); and
 //! a flush is committed only if, after its intent stood, the log still gave the job to its owner.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,12 +17,16 @@ use ulid::Ulid;
 use crate::dlq::log::{Event, Job, JobCounts, JobStatus, PIPELINE, Said, State};
 use crate::ingest::{self, Committer, ListParts, Stop};
 use crate::receipt::Tally;
+use crate::replay::broker::{self, CourierError, Fate};
 use crate::replay::canary::FIRST;
 use crate::replay::destination::Destination;
 use crate::replay::feed::Feed;
 use crate::replay::pace::Pace;
 use crate::replay::plan::{self, Plan};
+use crate::replay::reins::Reins;
 use crate::replay::run::JobRun;
+use crate::replay::send::{self, SendRun};
+use crate::replay::to_file::FileRun;
 use crate::replay::{ReplayError, Replays};
 use crate::store::flush::{FlushLog, FlushState, Liveness, Outcome, Owner, Resume, Verdict};
 
@@ -147,10 +151,6 @@ impl Replays {
     /// # Errors
     /// A conflict in [`ReplayError::Log`]: another job is in the way. Else see [`ReplayError`].
     pub async fn start(&self, plan: &Plan, said: &Said) -> Result<Start, ReplayError> {
-        if plan.terms.destination != Destination::Pipeline {
-            let destination = plan.terms.destination.to_string();
-            return Err(ReplayError::Elsewhere { plan: plan.short().to_owned(), destination });
-        }
         self.still_meant(plan)?;
         let mut state = self.log.load().await?;
         let of_plan = |(_, job): &(&Ulid, &Job)| job.plan == plan.hash && !job.status.is_over();
@@ -162,11 +162,15 @@ impl Replays {
             return Ok(Start::Taken(id));
         }
         let lines = plan.lines(&self.store).await?;
-        let recovered = self.attempts.recovered(&plan.terms.pipeline).await?;
+        let recovered = self.attempts.recovered().await?;
         let recovered = lines.iter().filter(|line| recovered.contains(line.letter)).count() as u64;
-        let done = self.progress(&plan.terms.pipeline, &plan.hash, DateTime::UNIX_EPOCH).await?.done;
-        let letters = plan.terms.letters;
-        let nothing = done >= letters || (!plan.terms.selection.again() && recovered == letters);
+        let terms = &plan.terms;
+        let (letters, through_pipeline) = (terms.letters, terms.destination == Destination::Pipeline);
+        let done = match through_pipeline {
+            true => self.progress(terms.judge(), &plan.hash, DateTime::UNIX_EPOCH).await?.done,
+            false => self.sent_for(&state, &plan.hash, None).await?.len() as u64,
+        };
+        let nothing = done >= letters || (!terms.selection.again() && recovered == letters);
         let in_the_way = state.jobs().values().any(|job| job.plan == plan.hash && !job.status.is_over());
         if nothing && !in_the_way {
             return Ok(Start::Nothing { letters, recovered });
@@ -175,8 +179,8 @@ impl Replays {
         let started = Event::JobStarted {
             job: id,
             plan: plan.hash.clone(),
-            pipeline: plan.terms.pipeline.clone(),
-            destination: PIPELINE.to_owned(),
+            pipeline: if through_pipeline { terms.judge() } else { &terms.pipeline }.to_owned(),
+            destination: terms.destination.to_string(),
             letters,
             owner: self.owner.clone(),
         };
@@ -253,7 +257,10 @@ impl Replays {
                     Progress { done: job.letters, counts: *counts, ..Progress::default() }
                 }
                 _ if job.destination == PIPELINE => self.progress(&job.pipeline, &job.plan, job.started.at).await?,
-                _ => Progress::default(),
+                _ => {
+                    let sent = broker::progress(&self.store, id).await.map_err(CourierError::from)?;
+                    Progress { done: sent.settled.len() as u64, counts: send::counts(&sent), ..Progress::default() }
+                }
             };
             let process = (!job.status.is_over()).then(|| (self.liveness)(&job.owner));
             views.push(JobView { id, job: job.clone(), done: progress.done, counts: progress.counts, process });
@@ -276,10 +283,21 @@ impl Replays {
         let job = state.job(id).ok_or(ReplayError::NoJob(id))?.clone();
         let plan = plan::read(&self.store, &job.plan).await?;
         let compiled = self.still_meant(&plan)?;
-        let Some(parts) = self.parts(compiled, stop).await else { return Ok(JobEnd::Stopped(JobCounts::default())) };
         let lines = Arc::new(plan.lines(&self.store).await?);
         let fix = plan.read_fix()?.map(Arc::new);
-        self.fence(&state, id, &parts, stop).await?;
+        let (pace, destination) = (options.pace, plan.terms.destination.clone());
+        let reins = Reins { replays: self, id, job, state, stop, watch };
+        match destination {
+            Destination::Pipeline => {}
+            Destination::File { path } => {
+                return FileRun { reins, plan, lines, fix, pace, path }.go_to_the_end().await;
+            }
+            Destination::Queue { .. } | Destination::Origin { .. } | Destination::Exchange { .. } => {
+                return SendRun { reins, plan, lines, fix, pace }.go_to_the_end().await;
+            }
+        }
+        let Some(parts) = self.parts(compiled, stop).await else { return Ok(JobEnd::Stopped(JobCounts::default())) };
+        self.fence(&reins.state, id, &parts, stop).await?;
         let feed = Feed {
             records: Arc::clone(&self.records),
             pipeline: plan.terms.pipeline.clone(),
@@ -289,11 +307,25 @@ impl Replays {
             told: None,
             job: Some(id),
             canary: plan.terms.canary,
-            pace: options.pace,
+            pace,
             now: self.surroundings.now,
         };
-        let mut run = JobRun { replays: self, id, job, plan, parts, lines, feed, state, stop, watch };
-        run.go_to_the_end().await
+        JobRun { reins, plan, parts, lines, feed }.go_to_the_end().await
+    }
+
+    /// The letters that jobs of `plan`, but for the job `but`, sent to a broker that took them.
+    pub(super) async fn sent_for(
+        &self,
+        state: &State,
+        plan: &str,
+        but: Option<Ulid>,
+    ) -> Result<HashSet<Ulid>, ReplayError> {
+        let mut sent = HashSet::new();
+        for (&id, _) in state.jobs().iter().filter(|(id, job)| job.plan == plan && Some(**id) != but) {
+            let progress = broker::progress(&self.store, id).await.map_err(CourierError::from)?;
+            sent.extend(progress.settled.into_iter().filter(|(_, fate)| *fate == Fate::Confirmed).map(|(id, _)| id));
+        }
+        Ok(sent)
     }
 
     async fn parts(&self, plan: Arc<ingest::Plan>, stop: &Stop) -> Option<ListParts> {

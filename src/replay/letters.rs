@@ -26,6 +26,12 @@ pub enum LettersError {
     Gone { missing: usize, example: Ulid },
 }
 
+/// Which attempt the next one at a letter is; its death was the first.
+pub fn next_attempt(Found { letter, later, .. }: &Found) -> u32 {
+    let own = letter.attempts.iter().map(|attempt| attempt.n);
+    own.chain(later.iter().map(|attempt| attempt.n)).max().unwrap_or(1) + 1
+}
+
 /// Where the window ends that begins at the place `at`: at least one letter further.
 pub fn window_end(lines: &[Line], at: usize) -> usize {
     let mut bytes = 0;

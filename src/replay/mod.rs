@@ -14,9 +14,14 @@ pub mod manifest; // which letters, in which order
 mod pace; // how fast
 pub mod plan; // what was decided on, frozen
 mod planning; // a plan from what was asked for
+mod reins; // what the log says of a job while it runs
 mod report; // what a dry run found
-mod run; // one run of a job
+mod run; // one run of a job, through the pipeline
+mod send; // to a broker
+mod to_file; // into a file
 
+use std::io::{self, Write};
+use std::path::Path;
 use std::sync::Arc;
 
 use ulid::Ulid;
@@ -36,6 +41,7 @@ use crate::dlq::log::{Log, LogError};
 use crate::dlq::records::Records;
 use crate::ingest::{self, ListError, LookAt, Surroundings};
 use crate::metrics::Metrics;
+use crate::replay::broker::CourierError;
 use crate::replay::candidate::CandidateError;
 use crate::replay::letters::LettersError;
 use crate::replay::plan::PlanError;
@@ -44,6 +50,16 @@ use crate::store::{Store, StoreError};
 
 /// Compiles a pipeline of the configuration; schemas are files, which only the rim reads.
 pub type Compile = Arc<dyn Fn(&config::Pipeline) -> Result<ingest::Plan, ingest::PlanError> + Send + Sync>;
+
+/// A file that has its name only when it is finished; one that is dropped before is gone.
+pub trait Draft: Write + Send {
+    /// # Errors
+    /// As the file system says; also when there is such a file by now.
+    fn finish(self: Box<Self>) -> io::Result<()>;
+}
+
+/// Begins a file on this machine; one that is there already is an error. Lent by the rim.
+pub type OpenDraft = Arc<dyn Fn(&Path) -> io::Result<Box<dyn Draft>> + Send + Sync>;
 
 /// What plans, dry runs and replays run on; lent by the rim. Cloning is cheap.
 #[derive(Clone)]
@@ -54,6 +70,8 @@ pub struct Replays {
     pub records: Arc<Records>,
     pub attempts: Arc<Attempts>,
     pub surroundings: Surroundings,
+    pub broker: crate::broker::Surroundings,
+    pub draft: OpenDraft,
     pub owner: Owner,
     pub liveness: LookAt,
     pub compile: Compile,
@@ -72,6 +90,8 @@ pub enum ReplayError {
     Candidate(#[from] CandidateError),
     #[error("there is no pipeline {0} in the configuration")]
     NoPipeline(String),
+    #[error("no pipeline of the configuration judges the letters of {0}: only whoever takes them can tell")]
+    Unjudged(String),
     #[error(transparent)]
     Compile(#[from] ingest::PlanError),
     #[error("plan {plan} was made for another state of things: {}; make a new one", differences.join("; "))]
@@ -92,8 +112,8 @@ pub enum ReplayError {
     List(#[from] ListError),
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("plan {plan} sends its letters to {destination}, and not through the pipeline")]
-    Elsewhere { plan: String, destination: String },
+    #[error(transparent)]
+    Courier(#[from] CourierError),
     #[error("stopped before the end")]
     Stopped,
 }
@@ -121,7 +141,7 @@ impl Replays {
     /// # Errors
     /// [`ReplayError::Outdated`] says what is not as it was.
     fn still_meant(&self, plan: &plan::Plan) -> Result<Arc<ingest::Plan>, ReplayError> {
-        let current = self.compiled(&plan.terms.pipeline)?;
+        let current = self.compiled(plan.terms.judge())?;
         let candidate = plan.terms.candidate.as_ref();
         let differences = plan.terms.against.differences(&plan::Against::now(&current), candidate);
         if !differences.is_empty() {

@@ -50,7 +50,11 @@ pub struct Plan {
 /// What makes a plan this one and no other.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Terms {
+    /// Whose letters they are.
     pub pipeline: String,
+    /// Which pipeline judges them, where that is not their own: letters of other consumers have none that does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub into: Option<String>,
     /// As it was asked; what was meant is in the manifest.
     pub selection: Selection,
     pub letters: u64,
@@ -203,6 +207,11 @@ impl Terms {
     fn hash(&self) -> String {
         let json = serde_json::to_vec(self).expect("terms have text keys and finite numbers");
         Sha256::digest(json).iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// The pipeline that judges the letters.
+    pub fn judge(&self) -> &str {
+        self.into.as_ref().unwrap_or(&self.pipeline)
     }
 
     /// See [`mend`].

@@ -1,12 +1,13 @@
 //! A plan from what was asked for: the letters found, those left out and why, everything frozen.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use ulid::Ulid;
 
+use crate::config::PipelineKind;
 use crate::dlq::attempts::{AttemptOutcome, AttemptRecord};
 use crate::dlq::filter::{Filter, LetterState};
 use crate::dlq::fingerprint::GroupId;
@@ -64,12 +65,20 @@ pub enum PlanningError {
     Unreadable(#[from] Unreadable),
     #[error("job {0} gave back nothing, or is not known any more")]
     NothingOfJob(Ulid),
+    #[error(
+        "the letters of {pipeline} died in {}, and {}: select those of one queue (--queue), set replay_to, or send them to a broker (--to)",
+        queues.join(", "),
+        if targets.is_empty() { "no pipeline takes from there".to_owned() } else { format!("are for {}", targets.join(", ")) }
+    )]
+    NoTarget { pipeline: String, queues: Vec<String>, targets: Vec<String> },
 }
 
 /// A letter found.
 struct Found {
     received_at: DateTime<Utc>,
     line: Line,
+    /// Where it died.
+    queue: Arc<str>,
     groups: Vec<GroupId>,
 }
 
@@ -79,10 +88,11 @@ impl Replays {
     /// # Errors
     /// See [`PlanningError`] and [`ReplayError`].
     pub async fn plan(&self, request: &PlanRequest, actor: &str) -> Result<Planned, ReplayError> {
-        let current = self.compiled(&request.pipeline)?;
         let fix = request.fix.as_ref().map(|fix| Fix::parse(&fix.text, &fix.name)).transpose();
         let fix = fix.map_err(PlanningError::Fix)?;
-        candidate::compiled(Arc::clone(&current), request.candidate.as_ref()).map_err(PlanningError::Candidate)?;
+        if self.config.pipeline(&request.pipeline).is_none() {
+            return Err(ReplayError::NoPipeline(request.pipeline.clone()));
+        }
         let (selection, mut found) = self.select(request).await?;
         let exhausted = match selection.again() {
             true => 0,
@@ -97,6 +107,9 @@ impl Replays {
             };
             return Err(PlanningError::Empty { pipeline: request.pipeline.clone(), left_out }.into());
         }
+        let into = self.judge_of(request, &found)?;
+        let current = self.compiled(into.as_ref().unwrap_or(&request.pipeline))?;
+        candidate::compiled(Arc::clone(&current), request.candidate.as_ref()).map_err(PlanningError::Candidate)?;
         found.sort_by_key(|found| (found.received_at, found.line.letter));
         let mut groups = BTreeMap::<GroupId, u64>::new();
         for group in found.iter().flat_map(|found| &found.groups) {
@@ -105,6 +118,7 @@ impl Replays {
         let lines: Vec<Line> = found.into_iter().map(|found| found.line).collect();
         let terms = Terms {
             pipeline: request.pipeline.clone(),
+            into,
             selection,
             letters: lines.len() as u64,
             body_bytes: lines.iter().map(|line| line.body_bytes).sum(),
@@ -119,6 +133,27 @@ impl Replays {
         };
         let steps = fix.as_ref().map(Fix::describe).unwrap_or_default();
         self.keep(terms, lines, request.why.as_deref(), actor, exhausted, steps).await
+    }
+
+    /// The pipeline that judges the letters found, if it is not their own.
+    fn judge_of(&self, request: &PlanRequest, found: &[Found]) -> Result<Option<String>, PlanningError> {
+        let name = &request.pipeline;
+        if self.config.pipeline(name).is_some_and(|own| own.kind == PipelineKind::Events) {
+            return Ok(None);
+        }
+        let queues: BTreeSet<&str> = found.iter().map(|found| &*found.queue).collect();
+        let target = |queue: &&str| self.config.replay_target(name, queue).map(|target| target.name.clone());
+        let all: BTreeSet<Option<String>> = queues.iter().map(target).collect();
+        match Vec::from_iter(all).as_slice() {
+            [Some(one)] => Ok(Some(one.clone())),
+            // Whoever consumes there judges them.
+            _ if request.destination != Destination::Pipeline => Ok(None),
+            several => Err(PlanningError::NoTarget {
+                pipeline: name.clone(),
+                queues: queues.into_iter().map(str::to_owned).collect(),
+                targets: several.iter().flatten().cloned().collect(),
+            }),
+        }
     }
 
     async fn keep(
@@ -147,7 +182,7 @@ impl Replays {
     async fn select(&self, request: &PlanRequest) -> Result<(Selection, Vec<Found>), ReplayError> {
         let pipeline = Some(request.pipeline.clone());
         if let Some(job) = request.of_job {
-            let wanted = self.recovered_by(&request.pipeline, job).await?;
+            let wanted = self.recovered_by(job).await?;
             let mut found = self.found(&Filter { pipeline, ..Filter::default() }).await?;
             found.retain(|found| wanted.contains(&found.line.letter));
             if found.is_empty() {
@@ -169,10 +204,16 @@ impl Replays {
                 }
             }
             let line = Line { letter: letter.id, dead_at: letter.dead_at, body_bytes: letter.body_bytes };
-            Found { received_at: letter.received_at, line, groups }
+            let queue = letter.original_queue.unwrap_or(letter.queue).into();
+            Found { received_at: letter.received_at, line, queue, groups }
         };
-        let mut found = Vec::new();
-        let each = |letter| {
+        let (mut found, mut queues) = (Vec::new(), BTreeSet::<Arc<str>>::new());
+        let each = |mut letter: Found| {
+            // There are few queues, and many letters.
+            match queues.get(&letter.queue) {
+                Some(known) => letter.queue = Arc::clone(known),
+                None => drop(queues.insert(Arc::clone(&letter.queue))),
+            }
             found.push(letter);
             ControlFlow::Continue(())
         };
@@ -184,10 +225,10 @@ impl Replays {
         }
     }
 
-    /// The letters of `pipeline` that `job` recovered.
-    async fn recovered_by(&self, pipeline: &str, job: Ulid) -> Result<HashSet<Ulid>, ReplayError> {
-        let recovered: Vec<Ulid> = self.attempts.recovered(pipeline).await?.iter().collect();
-        let attempts = self.attempts.of(pipeline, &recovered).await?;
+    /// The letters that `job` recovered.
+    async fn recovered_by(&self, job: Ulid) -> Result<HashSet<Ulid>, ReplayError> {
+        let recovered: Vec<Ulid> = self.attempts.recovered().await?.iter().collect();
+        let attempts = self.attempts.of(&recovered).await?;
         let by_job = |attempt: &AttemptRecord| attempt.job == Some(job) && attempt.outcome == AttemptOutcome::Recovered;
         Ok(attempts.into_iter().filter(|(_, tried)| tried.iter().any(by_job)).map(|(letter, _)| letter).collect())
     }
@@ -195,7 +236,7 @@ impl Replays {
     /// Leaves out letters that failed [`ATTEMPTS_MAX`] times with the mend of the request; gives how many.
     async fn leave_out_exhausted(&self, request: &PlanRequest, found: &mut Vec<Found>) -> Result<u64, ReplayError> {
         let ids: Vec<Ulid> = found.iter().map(|found| found.line.letter).collect();
-        let attempts = self.attempts.of(&request.pipeline, &ids).await?;
+        let attempts = self.attempts.of(&ids).await?;
         let mend = plan::mend(request.fix.as_ref(), request.candidate.as_ref());
         let mut mends = HashMap::new();
         let mut exhausted = HashSet::new();

@@ -2,6 +2,7 @@
 //! gone on with; and nothing twice, whatever happens on the way.
 
 mod crash;
+mod elsewhere;
 mod flights;
 mod queue;
 mod watched;
@@ -28,7 +29,12 @@ struct Orders {
 impl Orders {
     /// With `letters`, each an order's amount as it was sent, as dead letters `order-0` and up.
     fn with(letters: impl Iterator<Item = String>) -> Self {
-        let orders = Self { setting: Setting::new(&Options::orders(NOWHERE)) };
+        Self::at(NOWHERE, letters)
+    }
+
+    /// The same with a broker at `uri`.
+    fn at(uri: &str, letters: impl Iterator<Item = String>) -> Self {
+        let orders = Self { setting: Setting::new(&Options::orders(uri)) };
         let mut text = String::new();
         for (n, amount) in letters.enumerate() {
             let day = 1 + n % 3;

@@ -137,5 +137,5 @@ fn write_line(out: &mut impl Write, found: &Found) -> io::Result<()> {
         prev: &entry.prev,
         hash,
     };
-    super::line::write_line(out, &line)
+    crate::dlq::line::write_line(out, &line)
 }

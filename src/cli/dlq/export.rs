@@ -1,13 +1,14 @@
 //! Where exported dead letters go.
 
-use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
 use super::arguments::ExportArguments;
-use super::line;
+use crate::app::FileDraft;
+use crate::dlq::line;
 use crate::dlq::record::{DeadLetter, Encoder};
 use crate::dlq::records::Found;
 
@@ -17,8 +18,8 @@ const PARQUET_BATCH: usize = 256;
 /// Takes letters one by one. A file has its name only once it is whole.
 pub(super) enum Destination<'o, O> {
     Lines { out: &'o mut O },
-    LinesFile { file: Draft, out: BufWriter<File>, letters: u64 },
-    Parquet { file: Draft, encoder: Box<Encoder<BufWriter<File>>>, held: Vec<DeadLetter>, letters: u64 },
+    LinesFile { path: PathBuf, out: FileDraft, letters: u64 },
+    Parquet { path: PathBuf, encoder: Box<Encoder<FileDraft>>, held: Vec<DeadLetter>, letters: u64 },
     Bodies { directory: PathBuf, letters: u64 },
 }
 
@@ -30,29 +31,29 @@ impl<'o, O: Write> Destination<'o, O> {
             return Ok(Self::Bodies { directory: directory.clone(), letters: 0 });
         }
         let Some(output) = &arguments.output else { return Ok(Self::Lines { out }) };
-        let (file, out) = Draft::begin(output)?;
-        let out = BufWriter::new(out);
+        let path = output.clone();
+        let out = FileDraft::replacing(&path).with_context(|| cannot_write(&path))?;
         if arguments.json || output.extension().is_none_or(|extension| extension != "parquet") {
-            return Ok(Self::LinesFile { file, out, letters: 0 });
+            return Ok(Self::LinesFile { path, out, letters: 0 });
         }
-        let encoder = Box::new(Encoder::unsorted(out).with_context(|| file.cannot_write())?);
-        Ok(Self::Parquet { file, encoder, held: Vec::with_capacity(PARQUET_BATCH), letters: 0 })
+        let encoder = Box::new(Encoder::unsorted(out).with_context(|| cannot_write(&path))?);
+        Ok(Self::Parquet { path, encoder, held: Vec::with_capacity(PARQUET_BATCH), letters: 0 })
     }
 
     pub fn write(&mut self, found: Found) -> anyhow::Result<()> {
         match self {
             Self::Lines { out } => Ok(line::write(*out, &found)?),
-            Self::LinesFile { file, out, letters } => {
+            Self::LinesFile { path, out, letters } => {
                 *letters += 1;
-                line::write(out, &found).with_context(|| file.cannot_write())
+                line::write(out, &found).with_context(|| cannot_write(path))
             }
-            Self::Parquet { file, encoder, held, letters } => {
+            Self::Parquet { path, encoder, held, letters } => {
                 *letters += 1;
                 held.push(found.letter);
                 if held.len() < PARQUET_BATCH {
                     return Ok(());
                 }
-                encode(encoder, held).with_context(|| file.cannot_write())
+                encode(encoder, held).with_context(|| cannot_write(path))
             }
             Self::Bodies { directory, letters } => {
                 *letters += 1;
@@ -67,17 +68,15 @@ impl<'o, O: Write> Destination<'o, O> {
     pub fn finish(self) -> anyhow::Result<Option<String>> {
         match self {
             Self::Lines { .. } => Ok(None),
-            Self::LinesFile { file, out, letters } => {
-                let written = out.into_inner().map_err(|error| error.into_error());
-                file.finish(&written.with_context(|| file.cannot_write())?)?;
-                Ok(Some(format!("{letters} dead letters written to {}", file.path.display())))
+            Self::LinesFile { path, out, letters } => {
+                out.end().with_context(|| cannot_write(&path))?;
+                Ok(Some(format!("{letters} dead letters written to {}", path.display())))
             }
-            Self::Parquet { file, mut encoder, mut held, letters } => {
-                encode(&mut encoder, &mut held).with_context(|| file.cannot_write())?;
-                let out = encoder.finish().with_context(|| file.cannot_write())?;
-                let written = out.into_inner().map_err(|error| error.into_error());
-                file.finish(&written.with_context(|| file.cannot_write())?)?;
-                Ok(Some(format!("{letters} dead letters written to {}", file.path.display())))
+            Self::Parquet { path, mut encoder, mut held, letters } => {
+                encode(&mut encoder, &mut held).with_context(|| cannot_write(&path))?;
+                let out = encoder.finish().with_context(|| cannot_write(&path))?;
+                out.end().with_context(|| cannot_write(&path))?;
+                Ok(Some(format!("{letters} dead letters written to {}", path.display())))
             }
             Self::Bodies { directory, letters } => {
                 Ok(Some(format!("{letters} bodies written to {}", directory.display())))
@@ -86,43 +85,12 @@ impl<'o, O: Write> Destination<'o, O> {
     }
 }
 
-fn encode(
-    encoder: &mut Encoder<BufWriter<File>>,
-    held: &mut Vec<DeadLetter>,
-) -> Result<(), crate::dlq::record::EncodeError> {
+fn cannot_write(path: &Path) -> String {
+    format!("cannot write {}", path.display())
+}
+
+fn encode(encoder: &mut Encoder<FileDraft>, held: &mut Vec<DeadLetter>) -> Result<(), crate::dlq::record::EncodeError> {
     encoder.write(&held.iter().collect::<Vec<_>>())?;
     held.clear();
     Ok(())
-}
-
-/// A file that gets its name when it is whole.
-pub(super) struct Draft {
-    path: PathBuf,
-    draft: PathBuf,
-}
-
-impl Draft {
-    fn begin(path: &Path) -> anyhow::Result<(Self, File)> {
-        let mut draft = path.as_os_str().to_owned();
-        draft.push(".part");
-        let this = Self { path: path.to_owned(), draft: draft.into() };
-        let file = File::create(&this.draft).with_context(|| this.cannot_write())?;
-        Ok((this, file))
-    }
-
-    fn cannot_write(&self) -> String {
-        format!("cannot write {}", self.path.display())
-    }
-
-    fn finish(&self, file: &File) -> anyhow::Result<()> {
-        file.sync_all().with_context(|| self.cannot_write())?;
-        fs::rename(&self.draft, &self.path).with_context(|| self.cannot_write())
-    }
-}
-
-impl Drop for Draft {
-    fn drop(&mut self) {
-        // There is none after `finish`; after a failure nobody wants it.
-        let _ = fs::remove_file(&self.draft);
-    }
 }

@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
+
+pub(super) use crate::dlq::line::exactly;
 
 /// `text` without what a terminal would obey: control characters and marks that turn its direction are escaped.
 pub(super) fn clean(text: &str) -> Cow<'_, str> {
@@ -32,11 +34,6 @@ fn escape(text: &str, is_bad: impl Fn(char) -> bool) -> Cow<'_, str> {
 /// For tables, whose head says UTC: `2013-01-31 10:15:00`.
 pub(super) fn seconds(instant: DateTime<Utc>) -> String {
     instant.format("%Y-%m-%d %H:%M:%S").to_string()
-}
-
-/// RFC 3339 in UTC, to the microsecond.
-pub(super) fn exactly(instant: DateTime<Utc>) -> String {
-    instant.to_rfc3339_opts(SecondsFormat::Micros, true)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! known is given up for nothing but a new process.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -30,20 +30,23 @@ pub enum AttemptsError {
 }
 
 /// Reads the attempts of a store. Those of flushes that are not committed do not count.
+///
+/// A letter may be given back to another pipeline than the one it is of: then its attempts lie with that pipeline's.
 pub struct Attempts {
     store: Store,
     flushes: FlushLog,
-    known: Mutex<HashMap<String, Arc<Known>>>,
+    /// Only what this pipeline made.
+    within: Option<String>,
+    known: Mutex<Known>,
 }
 
-/// Of one pipeline.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 struct Known {
     given: BTreeMap<String, Arc<Given>>,
     recovered: Arc<Recovered>,
 }
 
-/// The letters of one pipeline at which attempts were made. Holds 20 bytes an attempt.
+/// The letters at which attempts were made. Holds 20 bytes an attempt.
 #[derive(Debug, Default)]
 pub struct Recovered {
     files: Vec<String>,
@@ -123,16 +126,22 @@ impl Recovered {
 }
 
 impl Attempts {
+    /// Those that any pipeline made.
     pub fn new(store: Store) -> Self {
-        Self { flushes: FlushLog::reader(store.clone()), store, known: Mutex::default() }
+        Self { flushes: FlushLog::reader(store.clone()), store, within: None, known: Mutex::default() }
     }
 
-    /// The letters of `pipeline` that are recovered, as of now.
+    /// Those that `pipeline` made.
+    pub fn within(store: Store, pipeline: &str) -> Self {
+        Self { within: Some(pipeline.to_owned()), ..Self::new(store) }
+    }
+
+    /// The letters that were tried again, as of now.
     ///
     /// # Errors
     /// [`AttemptsError`]: nothing is known then; a file that cannot be read may recover any letter.
-    pub async fn recovered(&self, pipeline: &str) -> Result<Arc<Recovered>, AttemptsError> {
-        let (recovered, unreadable) = self.recovered_if_readable(pipeline).await?;
+    pub async fn recovered(&self) -> Result<Arc<Recovered>, AttemptsError> {
+        let (recovered, unreadable) = self.recovered_if_readable().await?;
         unreadable.into_iter().next().map_or(Ok(recovered), |file| Err(file.into()))
     }
 
@@ -140,30 +149,26 @@ impl Attempts {
     ///
     /// # Errors
     /// The store's.
-    pub async fn recovered_if_readable(&self, pipeline: &str) -> Result<(Arc<Recovered>, Vec<Unreadable>), FlushError> {
-        let known = self.known(pipeline);
-        let read: HashSet<&String> = known.recovered.files.iter().collect();
-        let mut files = self.files(pipeline).await?;
+    pub async fn recovered_if_readable(&self) -> Result<(Arc<Recovered>, Vec<Unreadable>), FlushError> {
+        let known = Arc::clone(&self.known().recovered);
+        let read: HashSet<&String> = known.files.iter().collect();
+        let mut files = self.files().await?;
         files.retain(|entry| !read.contains(&entry.path));
         let (read, unreadable) = self.read(files, file::decode_outcomes).await?;
         if read.is_empty() {
-            return Ok((Arc::clone(&known.recovered), unreadable));
+            return Ok((known, unreadable));
         }
-        let recovered = Arc::new(known.recovered.and(read));
-        self.remember(pipeline, |known| known.recovered = Arc::clone(&recovered));
+        let recovered = Arc::new(known.and(read));
+        self.known().recovered = Arc::clone(&recovered);
         Ok((recovered, unreadable))
     }
 
-    /// The attempts at `letters` of `pipeline` that files of attempts hold, by letter, in order.
+    /// The attempts at `letters` that files of attempts hold, by letter, in order.
     ///
     /// # Errors
     /// [`AttemptsError`].
-    pub async fn of(
-        &self,
-        pipeline: &str,
-        letters: &[Ulid],
-    ) -> Result<HashMap<Ulid, Vec<AttemptRecord>>, AttemptsError> {
-        let recovered = self.recovered(pipeline).await?;
+    pub async fn of(&self, letters: &[Ulid]) -> Result<HashMap<Ulid, Vec<AttemptRecord>>, AttemptsError> {
+        let recovered = self.recovered().await?;
         let files = recovered.files_of(letters).into_iter().map(|path| Entry { path: path.to_owned(), bytes: 0 });
         let wanted: Arc<HashSet<Ulid>> = Arc::new(letters.iter().copied().collect());
         let decode = move |file| file::decode_where(file, |letter| wanted.contains(&letter));
@@ -179,19 +184,21 @@ impl Attempts {
         Ok(attempts)
     }
 
-    /// What the attempts of `pipeline` made of its groups, from footers only; and the files that cannot be read.
+    /// What the attempts made of groups, from footers only; and the files that cannot be read.
     ///
     /// # Errors
     /// The store's.
-    pub async fn given(&self, pipeline: &str) -> Result<(Given, Vec<Unreadable>), FlushError> {
-        let known = self.known(pipeline);
-        let files = self.files(pipeline).await?;
+    pub async fn given(&self) -> Result<(Given, Vec<Unreadable>), FlushError> {
+        let files = self.files().await?;
         let mut all = Given::default();
         let mut new = Vec::new();
-        for entry in files {
-            match known.given.get(&entry.path) {
-                Some(given) => all.merge(given),
-                None => new.push(entry),
+        {
+            let known = self.known();
+            for entry in files {
+                match known.given.get(&entry.path) {
+                    Some(given) => all.merge(given),
+                    None => new.push(entry),
+                }
             }
         }
         let read = stream::iter(new).map(|entry| async move {
@@ -211,38 +218,32 @@ impl Attempts {
                 Err(error) => return Err(error.into()),
             }
         }
-        self.remember(pipeline, |known| known.given.extend(fresh));
+        self.known().given.extend(fresh);
         Ok((all, unreadable))
     }
 
-    /// The pipelines at whose letters attempts were made.
-    ///
-    /// # Errors
-    /// The store's.
-    pub async fn pipelines(&self) -> Result<Vec<String>, StoreError> {
-        self.store.dirs(PREFIX).await
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn known(&self, pipeline: &str) -> Arc<Known> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(pipeline).cloned().unwrap_or_default()
-    }
-
-    fn remember(&self, pipeline: &str, change: impl FnOnce(&mut Known)) {
-        let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        change(Arc::make_mut(all.entry(pipeline.to_owned()).or_default()));
-    }
-
-    /// The files of `pipeline` whose flushes are committed.
-    async fn files(&self, pipeline: &str) -> Result<Vec<Entry>, FlushError> {
-        let entries: Vec<Entry> = self.store.list(&format!("{PREFIX}/{pipeline}"), None).try_collect().await?;
-        let mut files: Vec<Entry> = entries.into_iter().filter(|entry| parse_path(&entry.path).is_some()).collect();
-        if !files.is_empty() {
-            // Listed after the files: a flush that is decided in between is counted as it was decided.
-            let undecided = self.flushes.not_committed(pipeline).await?;
-            files.retain(|entry| !undecided.contains(&entry.path));
+    /// The files whose flushes are committed.
+    async fn files(&self) -> Result<Vec<Entry>, FlushError> {
+        let pipelines = match &self.within {
+            Some(pipeline) => vec![pipeline.clone()],
+            None => self.store.dirs(PREFIX).await?,
+        };
+        let mut all = Vec::new();
+        for pipeline in pipelines {
+            let entries: Vec<Entry> = self.store.list(&format!("{PREFIX}/{pipeline}"), None).try_collect().await?;
+            let mut files: Vec<Entry> = entries.into_iter().filter(|entry| parse_path(&entry.path).is_some()).collect();
+            if !files.is_empty() {
+                // Listed after the files: a flush that is decided in between is counted as it was decided.
+                let undecided = self.flushes.not_committed(&pipeline).await?;
+                files.retain(|entry| !undecided.contains(&entry.path));
+            }
+            all.append(&mut files);
         }
-        Ok(files)
+        Ok(all)
     }
 
     async fn read<T: Send + 'static>(

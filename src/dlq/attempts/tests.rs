@@ -85,17 +85,17 @@ async fn stored(store: &Store, flush: u128, attempts: &[AttemptRecord]) -> Strin
 async fn a_letter_is_recovered_by_any_of_its_attempts() {
     let store = Store::memory();
     let attempts = Attempts::new(store.clone());
-    assert!(attempts.recovered("flights").await.unwrap().is_empty());
+    assert!(attempts.recovered().await.unwrap().is_empty());
     stored(&store, 1, &[failure(1, 2), failure(2, 2)]).await;
-    assert_eq!(attempts.recovered("flights").await.unwrap().iter().count(), 0);
+    assert_eq!(attempts.recovered().await.unwrap().iter().count(), 0);
     stored(&store, 2, &[recovery(1, 3), recovery(3, 2)]).await;
-    let recovered = attempts.recovered("flights").await.unwrap();
+    let recovered = attempts.recovered().await.unwrap();
     let told: Vec<bool> = (1..5).map(|serial| recovered.contains(id(10, serial))).collect();
     assert_eq!(told, [true, false, true, false]);
     assert_eq!(recovered.iter().collect::<Vec<_>>(), [id(10, 1), id(10, 3)]);
-    assert!(attempts.recovered("orders").await.unwrap().is_empty());
+    assert!(Attempts::within(store.clone(), "orders").recovered().await.unwrap().is_empty());
 
-    let of = attempts.of("flights", &[id(10, 1), id(10, 2), id(10, 4)]).await.unwrap();
+    let of = attempts.of(&[id(10, 1), id(10, 2), id(10, 4)]).await.unwrap();
     assert_eq!(of[&id(10, 1)], [failure(1, 2), recovery(1, 3)]);
     assert_eq!(of[&id(10, 2)], [failure(2, 2)]);
     assert_eq!(of.len(), 2);
@@ -107,14 +107,14 @@ async fn footers_tell_what_attempts_made_of_groups() {
     let attempts = Attempts::new(store.clone());
     stored(&store, 1, &[recovery(1, 2), failure(2, 2)]).await;
     for _ in 0..2 {
-        let (given, _) = attempts.given("flights").await.unwrap();
+        let (given, _) = attempts.given().await.unwrap();
         let [primary, second] = groups().try_into().unwrap();
         let counted = |group: &GroupId| given.recovered.get(group.as_str()).map(|group| (group.counted, group.showing));
         assert_eq!((counted(&primary), counted(&second)), (Some((1, 1)), Some((0, 1))));
         assert_eq!(given.failed[failure(2, 2).issues[0].group.as_str()], 1);
     }
     stored(&store, 2, &[recovery(3, 2)]).await;
-    assert_eq!(attempts.given("flights").await.unwrap().0.recovered[groups()[0].as_str()].counted, 2);
+    assert_eq!(attempts.given().await.unwrap().0.recovered[groups()[0].as_str()].counted, 2);
 }
 
 #[tokio::test]
@@ -143,11 +143,11 @@ async fn attempts_count_once_their_flush_is_committed() {
     };
     log.begin(&name, &intent).await.unwrap();
     stored(&store, 1, &[recovery(1, 2)]).await;
-    assert!(attempts.recovered("flights").await.unwrap().is_empty());
-    assert!(attempts.given("flights").await.unwrap().0.recovered.is_empty());
+    assert!(attempts.recovered().await.unwrap().is_empty());
+    assert!(attempts.given().await.unwrap().0.recovered.is_empty());
     log.commit(&name, &Outcome::committed(&intent, Committed::default(), at(101))).await.unwrap();
-    assert!(attempts.recovered("flights").await.unwrap().contains(id(10, 1)));
-    assert_eq!(attempts.given("flights").await.unwrap().0.recovered.len(), 2);
+    assert!(attempts.recovered().await.unwrap().contains(id(10, 1)));
+    assert_eq!(attempts.given().await.unwrap().0.recovered.len(), 2);
 }
 
 #[tokio::test]
@@ -157,9 +157,9 @@ async fn a_broken_file_is_named_and_recovers_nothing() {
     stored(&store, 1, &[recovery(1, 2)]).await;
     let path = path("flights", at(100), id(100, 2), "host_1", 0);
     store.create(&path, bytes::Bytes::from_static(b"broken")).await.unwrap();
-    let error = attempts.recovered("flights").await.unwrap_err().to_string();
+    let error = attempts.recovered().await.unwrap_err().to_string();
     assert!(error.contains(&path), "{error}");
-    let (recovered, unreadable) = attempts.recovered_if_readable("flights").await.unwrap();
+    let (recovered, unreadable) = attempts.recovered_if_readable().await.unwrap();
     assert_eq!((recovered.iter().count(), unreadable.len()), (1, 1));
-    assert_eq!(attempts.given("flights").await.unwrap().1.len(), 1);
+    assert_eq!(attempts.given().await.unwrap().1.len(), 1);
 }

@@ -340,7 +340,7 @@ impl Merger {
         if last.is_some_and(|last| round.now - last < LOOK_THROUGH_EVERY) {
             return Ok(HashMap::new());
         }
-        let recovered = self.attempts.recovered(pipeline).await?;
+        let recovered = self.attempts.recovered().await?;
         let mut removals = HashMap::new();
         for facts in candidates {
             if !choose::may_hold_removals(facts, &recovered, round) {

@@ -8,7 +8,7 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use super::files::Facts;
 use super::read::{Reader, Wanted, blocking};
 use super::scan::Read;
-use super::{AGAIN_MAX, Filter, LetterState, Order, Records, States, Unreadable, pipelines};
+use super::{AGAIN_MAX, Filter, LetterState, Order, Records, States, Unreadable};
 use crate::dlq::attempts::Given;
 use crate::dlq::groups::{Group, Groups};
 use crate::store::StoreError;
@@ -36,15 +36,7 @@ impl Records {
     }
 
     async fn groups_once(&self, filter: &Filter) -> Result<(Groups, Vec<Unreadable>, Vec<String>), FlushError> {
-        let mut given = Given::default();
-        let mut unreadable = Vec::new();
-        for pipeline in pipelines(&self.store).await? {
-            if filter.pipeline.as_ref().is_none_or(|wanted| *wanted == pipeline) {
-                let (more, broken) = self.attempts.given(&pipeline).await?;
-                given.merge(&more);
-                unreadable.extend(broken);
-            }
-        }
+        let (given, mut unreadable) = self.attempts.given().await?;
         // Footers tell how many letters of a group are recovered, not when those died.
         let times = filter.since.is_some() || filter.until.is_some();
         let by_rows = filter.asks_for_rows() || (times && !given.recovered.is_empty());
@@ -52,7 +44,7 @@ impl Records {
         unreadable.extend(broken);
         files.retain(|facts| facts.may_hold(filter) || (!times && !by_rows));
         let states = match by_rows {
-            true => self.states(filter.pipeline.as_deref()).await?.0,
+            true => self.states().await?.0,
             false => States::default(),
         };
         let mut all = Groups::default();
@@ -95,7 +87,7 @@ impl Records {
                         let mut groups = Groups::default();
                         for (_, letter) in &letters {
                             let summary = letter.summary();
-                            let state = states.of(summary.pipeline, summary.id);
+                            let state = states.of(summary.id);
                             groups.add_as(&summary, state == LetterState::Recovered);
                         }
                         Ok(groups)

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use chrono::DateTime;
 use ulid::Ulid;
 
-use super::attempts::{self, AttemptRecord, Attempts, AttemptsError, Recovered};
+use super::attempts::{AttemptRecord, Attempts, AttemptsError, Recovered};
 use super::record::{DeadLetter, DecodeError, Summary};
 use crate::store::flush::FlushError;
 use crate::store::{Store, StoreError};
@@ -97,16 +97,13 @@ pub struct Records {
     reads_max: usize,
 }
 
-/// Which letters of which pipelines are recovered.
+/// Which letters are recovered.
 #[derive(Clone, Debug, Default)]
-struct States(HashMap<String, Arc<Recovered>>);
+struct States(Arc<Recovered>);
 
 impl States {
-    fn of(&self, pipeline: &str, letter: Ulid) -> LetterState {
-        match self.0.get(pipeline).is_some_and(|recovered| recovered.contains(letter)) {
-            true => LetterState::Recovered,
-            false => LetterState::Dead,
-        }
+    fn of(&self, letter: Ulid) -> LetterState {
+        if self.0.contains(letter) { LetterState::Recovered } else { LetterState::Dead }
     }
 }
 
@@ -287,7 +284,7 @@ impl Records {
         let next = scan.next(&self.files).await?;
         unreadable.append(&mut scan.unreadable);
         let Some((_, letter)) = next else { return Ok((None, unreadable)) };
-        let (states, broken) = self.states(Some(&letter.origin.pipeline)).await?;
+        let (states, broken) = self.states().await?;
         unreadable.extend(broken);
         let (found, broken) = self.completed(vec![letter], &states).await?;
         unreadable.extend(broken);
@@ -320,25 +317,16 @@ impl Records {
     /// The files in which there may be what is wanted.
     async fn may_hold(&self, wanted: &Wanted) -> Result<(Vec<Arc<Facts>>, States, Vec<Unreadable>), FlushError> {
         // Before the files: a letter that is recovered meanwhile is then shown as dead, not left out.
-        let (states, mut unreadable) = self.states(wanted.filter.pipeline.as_deref()).await?;
+        let (states, mut unreadable) = self.states().await?;
         let (mut files, broken) = self.files.list(&wanted.filter).await?;
         files.retain(|facts| facts.may_hold(&wanted.filter) && wanted.may_be_in(facts));
         unreadable.extend(broken);
         Ok((files, states, unreadable))
     }
 
-    async fn states(&self, pipeline: Option<&str>) -> Result<(States, Vec<Unreadable>), FlushError> {
-        let pipelines = match pipeline {
-            Some(pipeline) => vec![pipeline.to_owned()],
-            None => self.attempts.pipelines().await?,
-        };
-        let (mut states, mut unreadable) = (States::default(), Vec::new());
-        for pipeline in pipelines {
-            let (recovered, broken) = self.attempts.recovered_if_readable(&pipeline).await?;
-            unreadable.extend(broken);
-            states.0.insert(pipeline, recovered);
-        }
-        Ok((states, unreadable))
+    async fn states(&self) -> Result<(States, Vec<Unreadable>), FlushError> {
+        let (recovered, unreadable) = self.attempts.recovered_if_readable().await?;
+        Ok((States(recovered), unreadable))
     }
 
     async fn page_of<T: Send + 'static>(&self, mut scan: Scan<T>, limit: usize) -> Result<Page<T>, FlushError> {
@@ -378,7 +366,7 @@ impl Records {
                 unreadable.push(file);
                 continue;
             }
-            let state = states.of(&letter.origin.pipeline, letter.id);
+            let state = states.of(letter.id);
             let later = later.remove(&letter.id).unwrap_or_default();
             completed.push(Found { letter, state, later });
         }
@@ -390,30 +378,16 @@ impl Records {
         letters: &[DeadLetter],
         states: &States,
     ) -> Result<HashMap<Ulid, Vec<AttemptRecord>>, FlushError> {
-        let mut all = HashMap::new();
-        for (pipeline, recovered) in &states.0 {
-            let of_pipeline = letters.iter().filter(|letter| letter.origin.pipeline == *pipeline);
-            let tried: Vec<Ulid> =
-                of_pipeline.map(|letter| letter.id).filter(|letter| recovered.was_tried(*letter)).collect();
-            if tried.is_empty() {
-                continue;
-            }
-            match self.attempts.of(pipeline, &tried).await {
-                Ok(attempts) => all.extend(attempts),
-                Err(AttemptsError::Flush(error)) => return Err(error),
-                // Named when the states were read.
-                Err(AttemptsError::Unreadable(_)) => {}
-            }
+        let tried: Vec<Ulid> =
+            letters.iter().map(|letter| letter.id).filter(|letter| states.0.was_tried(*letter)).collect();
+        if tried.is_empty() {
+            return Ok(HashMap::new());
         }
-        Ok(all)
+        match self.attempts.of(&tried).await {
+            Ok(attempts) => Ok(attempts),
+            Err(AttemptsError::Flush(error)) => Err(error),
+            // Named when the states were read.
+            Err(AttemptsError::Unreadable(_)) => Ok(HashMap::new()),
+        }
     }
-}
-
-/// The pipelines that have dead letters or attempts.
-pub(super) async fn pipelines(store: &Store) -> Result<Vec<String>, StoreError> {
-    let mut pipelines = store.dirs(super::record::PREFIX).await?;
-    pipelines.extend(store.dirs(attempts::PREFIX).await?);
-    pipelines.sort_unstable();
-    pipelines.dedup();
-    Ok(pipelines)
 }

@@ -100,7 +100,7 @@ impl Reader {
             };
             let tell = |(rank, letter): &(Rank, DeadLetter)| {
                 let summary = letter.summary();
-                (*rank, tell(&summary, states.of(summary.pipeline, summary.id)))
+                (*rank, tell(&summary, states.of(summary.id)))
             };
             return Ok(Read::Done(letters.iter().map(tell).collect()));
         }
@@ -113,7 +113,7 @@ impl Reader {
         let told = blocking(&facts.path, move || {
             let mut told = Vec::new();
             file.summaries(|letter| {
-                let state = states.of(letter.pipeline, letter.id);
+                let state = states.of(letter.id);
                 if let Some(rank) = wanted.matched(letter, state) {
                     told.push((rank, tell(letter, state)));
                     if told.len() / 2 > wanted.most {
@@ -142,7 +142,7 @@ impl Reader {
         let counted = blocking(&facts.path, move || {
             let mut groups = Groups::default();
             file.summaries(|letter| {
-                let state = states.of(letter.pipeline, letter.id);
+                let state = states.of(letter.id);
                 if wanted.matched(letter, state).is_some() {
                     groups.add_as(letter, state == LetterState::Recovered);
                 }
@@ -254,7 +254,7 @@ pub(super) async fn blocking<T: Send + 'static>(
 fn letters(file: &File, wanted: &Wanted, states: &States) -> Result<Letters, DecodeError> {
     let filter = &wanted.filter;
     let mut ranks: Vec<Option<Rank>> = Vec::new();
-    file.summaries(|letter| ranks.push(wanted.matched(letter, states.of(letter.pipeline, letter.id))))?;
+    file.summaries(|letter| ranks.push(wanted.matched(letter, states.of(letter.id))))?;
     if !filter.asks_for_message() {
         let mut first: Vec<Rank> = ranks.iter().flatten().copied().collect();
         if first.len() > wanted.most {

@@ -105,7 +105,7 @@ impl LookBack {
     pub fn new(committer: Arc<Committer>, liveness: LookAt, limits: LookBackLimits, window: Option<Duration>) -> Self {
         let recent = window.map(|within| Arc::new(Mutex::new(Window::new(within, limits.rows_max))));
         let durable = Arc::new(Durable::new(limits.rows_max));
-        let attempts = Attempts::new(committer.store.clone());
+        let attempts = Attempts::within(committer.store.clone(), &committer.pipeline);
         Self { committer, liveness, limits, durable, recent, attempts, seen: tokio::sync::Mutex::default() }
     }
 
@@ -146,7 +146,7 @@ impl LookBack {
         over: &CancellationToken,
     ) -> Result<HashMap<Ulid, Vec<AttemptRecord>>, GivenUp> {
         let look = || async {
-            match self.attempts.of(&self.committer.pipeline, letters).await {
+            match self.attempts.of(letters).await {
                 Ok(attempts) => Ok(attempts),
                 Err(AttemptsError::Flush(failure)) => Err(failure),
                 // A file that cannot be read, by whomever; a look-up that failed for that would give deliveries back for ever.

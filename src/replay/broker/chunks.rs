@@ -132,6 +132,14 @@ struct SentLetter {
     fate: Fate,
 }
 
+/// How far a job is.
+///
+/// # Errors
+/// [`ChunkError`].
+pub async fn progress(store: &Store, job: Ulid) -> Result<Progress, ChunkError> {
+    Ok(Chunks::open(store, job, Ulid::nil()).await?.1)
+}
+
 /// The chunks of one job.
 pub(super) struct Chunks {
     store: Store,

@@ -68,6 +68,8 @@ pub enum CourierError {
     Chunk(#[from] ChunkError),
     #[error(transparent)]
     Connect(#[from] ConnectError),
+    #[error("the URI of the other broker cannot be read from {path}")]
+    Uri { path: String, source: std::io::Error },
 }
 
 /// See the module.

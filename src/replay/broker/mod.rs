@@ -6,6 +6,6 @@ mod chunks; // how far a job is, in the store
 mod courier; // sends chunks, and knows what became of each letter
 mod preflight; // a letter -> the message to send, or why not
 
-pub use chunks::{ChunkError, Fate, PREFIX, Progress};
+pub use chunks::{ChunkError, Fate, PREFIX, Progress, progress};
 pub use courier::{CHUNK_LETTERS_MAX, Courier, CourierError, CourierParts, Errand, Letter, detour_of};
 pub use preflight::{Address, Limits, Outgoing, Unfit, home_address, prepare};

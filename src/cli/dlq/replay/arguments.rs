@@ -47,9 +47,18 @@ pub struct PlanArguments {
 /// What plans of every kind have in common.
 #[derive(Clone, Debug, clap::Args)]
 pub struct TermsArguments {
-    /// Where the letters go: pipeline, queue, queue=NAME, origin, exchange=NAME[,key=KEY], file:PATH.
+    /// Where the letters go: pipeline, queue, queue=NAME, origin, exchange=NAME (with ,key=KEY and ,uri-file=FILE), file:PATH.
     #[arg(long, value_name = "DESTINATION", default_value = "pipeline")]
     pub to: Destination,
+    /// To origin: also where a message would reach other queues than the one it died in.
+    #[arg(long)]
+    pub fan_out_ok: bool,
+    /// To a broker: let messages expire as they did the first time.
+    #[arg(long)]
+    pub keep_expiration: bool,
+    /// To a broker: this priority, in place of each message's own.
+    #[arg(long, value_name = "N")]
+    pub priority: Option<u8>,
     /// Give everything back at once, not a few letters first.
     #[arg(long)]
     pub no_canary: bool,

@@ -7,7 +7,7 @@ mod told; // plans, dry runs and jobs as text and as JSON
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::Path;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use ulid::Ulid;
 
 use crate::app;
@@ -16,6 +16,7 @@ use crate::config;
 use crate::dlq::log::Said;
 use crate::ingest::Stop;
 use crate::replay::candidate::Candidate;
+use crate::replay::destination::{Destination, Sending};
 use crate::replay::plan::{FixText, Plan};
 use crate::replay::{DryRunOptions, JobEnd, Pace, PlanRequest, ReplayOptions, Replays, Resumed, Start};
 use arguments::{
@@ -59,7 +60,7 @@ async fn plan(replays: &Replays, arguments: &PlanArguments, out: &mut impl Write
         fix: arguments.fix.as_deref().map(read_fix).transpose()?,
         candidate: arguments.schema.as_deref().map(read_schema).transpose()?,
         filter,
-        ..request(pipeline, &arguments.terms)
+        ..request(pipeline, &arguments.terms)?
     };
     freeze(replays, &request, &arguments.terms, out).await
 }
@@ -69,18 +70,43 @@ async fn revert(replays: &Replays, arguments: &RevertArguments, out: &mut impl W
     let job = jobs.into_iter().find(|job| job.id == arguments.job);
     let job =
         job.with_context(|| format!("there is no job {}: `parqueduct dlq jobs` shows which there are", arguments.job))?;
-    let request = PlanRequest { of_job: Some(arguments.job), ..request(job.job.pipeline, &arguments.terms) };
+    let pipeline = replays.read_plan(&job.job.plan).await?.terms.pipeline;
+    let request = PlanRequest { of_job: Some(arguments.job), ..request(pipeline, &arguments.terms)? };
     freeze(replays, &request, &arguments.terms, out).await
 }
 
-fn request(pipeline: String, terms: &TermsArguments) -> PlanRequest {
-    PlanRequest {
+fn request(pipeline: String, terms: &TermsArguments) -> anyhow::Result<PlanRequest> {
+    let destination = destination(terms)?;
+    let sending = Sending { keep_expiration: terms.keep_expiration, priority: terms.priority };
+    if sending != Sending::default() && !destination.is_broker() {
+        bail!("--keep-expiration and --priority are for messages that go to a broker (--to)");
+    }
+    Ok(PlanRequest {
         pipeline,
-        destination: terms.to.clone(),
+        destination,
+        sending,
         canary: !terms.no_canary,
         why: terms.by.why.clone(),
         ..PlanRequest::default()
-    }
+    })
+}
+
+/// Where it is to go. The plan may be executed in another directory: files are named from the root.
+fn destination(terms: &TermsArguments) -> anyhow::Result<Destination> {
+    let absolute = |path: &str| -> anyhow::Result<String> {
+        let path = std::path::absolute(path).with_context(|| format!("{path}: is no path"))?;
+        path.into_os_string().into_string().map_err(|path| anyhow!("{}: is not UTF-8", path.display()))
+    };
+    Ok(match terms.to.clone() {
+        Destination::Origin { .. } => Destination::Origin { fan_out_ok: terms.fan_out_ok },
+        _ if terms.fan_out_ok => bail!("--fan-out-ok is for --to origin"),
+        Destination::File { path } => Destination::File { path: absolute(&path)? },
+        Destination::Exchange { exchange, routing_key, uri_file } => {
+            let uri_file = uri_file.as_deref().map(absolute).transpose()?;
+            Destination::Exchange { exchange, routing_key, uri_file }
+        }
+        other => other,
+    })
 }
 
 async fn freeze(
@@ -177,7 +203,7 @@ async fn replay(replays: &Replays, arguments: &ReplayArguments, out: &mut impl W
 
 fn confirmed(plan: &Plan) -> anyhow::Result<bool> {
     if !io::stdin().is_terminal() {
-        bail!("a replay writes to the archive: say --yes where nobody can be asked");
+        bail!("a replay sends or archives letters: say --yes where nobody can be asked");
     }
     let terms = &plan.terms;
     eprint!("Give back {} letters of pipeline {} to {}? [y/N] ", terms.letters, terms.pipeline, terms.destination);
@@ -212,7 +238,7 @@ async fn go(replays: &Replays, job: Ulid, pace: Pace, json: bool, out: &mut impl
         told::write_end(out, job, &end)?;
     }
     Ok(match end {
-        JobEnd::Finished(counts) if counts.failed == 0 => Outcome::Complete,
+        JobEnd::Finished(counts) if counts.failed + counts.unroutable + counts.refused == 0 => Outcome::Complete,
         JobEnd::Taken => Outcome::Complete,
         _ => Outcome::Partial,
     })

@@ -38,6 +38,9 @@ pub fn write_plan(out: &mut impl Write, planned: &Planned, titles: &Titles) -> i
     if *exhausted > 0 {
         writeln!(out, "{exhausted} more letters failed with the same mend three times, and are left out")?;
     }
+    if let Some(judge) = &terms.into {
+        writeln!(out, "judged by pipeline {judge}")?;
+    }
     if let Some(candidate) = &terms.candidate {
         writeln!(
             out,
@@ -70,6 +73,7 @@ pub fn write_plan_json(out: &mut impl Write, planned: &Planned) -> io::Result<()
     let line = json!({
         "plan": plan.hash,
         "pipeline": terms.pipeline,
+        "judge": terms.judge(),
         "letters": terms.letters,
         "body_bytes": terms.body_bytes,
         "groups": terms.groups,

@@ -1,23 +1,24 @@
-//! One dead letter, or one group, as one line of JSON. The keys are a promise to programs: they may grow, none goes.
+//! One dead letter as one line of JSON. The keys are a promise to programs: they may grow, none goes.
 
 use std::io::{self, Write};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::text::exactly;
-use crate::dlq::attempts::{AttemptOutcome, AttemptRecord};
-use crate::dlq::groups::Group;
-use crate::dlq::log::{Life, Verdict};
-use crate::dlq::record::{Attempt, AttemptSource, IssueRecord, Original};
-use crate::dlq::records::{Cursor, Found};
+use super::attempts::{AttemptOutcome, AttemptRecord};
+use super::record::{Attempt, AttemptSource, IssueRecord, Original};
+use super::records::{Cursor, Found};
 use crate::event::{Properties, Unreadable};
 use crate::headers;
 
 /// Writes `found` and a line break.
-pub(super) fn write(out: &mut impl Write, found: &Found) -> io::Result<()> {
+///
+/// # Errors
+/// Those of `out`.
+pub fn write(out: &mut impl Write, found: &Found) -> io::Result<()> {
     let letter = &found.letter;
     let message = &letter.message;
     let properties = &message.properties;
@@ -46,30 +47,19 @@ pub(super) fn write(out: &mut impl Write, found: &Found) -> io::Result<()> {
     write_line(out, &line)
 }
 
-/// Writes `group`, of which `life` was said last, and a line break.
-pub(super) fn write_group(out: &mut impl Write, group: &Group, life: Option<&Life>) -> io::Result<()> {
-    let line = GroupLine {
-        group: group.id.as_str(),
-        pipeline: &group.pipeline,
-        code: &group.code,
-        path: &group.path,
-        title: &group.title,
-        state: group.state.as_str(),
-        count: group.count,
-        open: group.open,
-        showing: group.showing,
-        first_seen: exactly(group.first_seen),
-        last_seen: exactly(group.last_seen),
-        samples: group.samples.iter().map(ToString::to_string).collect(),
-        said: life.map(SaidLine::from),
-    };
-    write_line(out, &line)
-}
-
-pub(super) fn write_line(out: &mut impl Write, line: &impl Serialize) -> io::Result<()> {
+/// Writes `line` as one line.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_line(out: &mut impl Write, line: &impl Serialize) -> io::Result<()> {
     let mut text = serde_json::to_vec(line)?;
     text.push(b'\n');
     out.write_all(&text)
+}
+
+/// An instant as programs get it: RFC 3339 in UTC, to the microsecond.
+pub fn exactly(instant: DateTime<Utc>) -> String {
+    instant.to_rfc3339_opts(SecondsFormat::Micros, true)
 }
 
 #[derive(Serialize)]
@@ -257,38 +247,5 @@ impl<'a> From<&'a AttemptRecord> for AttemptLine<'a> {
             source: AttemptSource::Replay.as_str(),
             job: attempt.job.map(|job| job.to_string()),
         }
-    }
-}
-
-#[derive(Serialize)]
-struct GroupLine<'a> {
-    group: &'a str,
-    pipeline: &'a str,
-    code: &'a str,
-    path: &'a str,
-    title: &'a str,
-    state: &'a str,
-    count: u64,
-    open: u64,
-    showing: u64,
-    first_seen: String,
-    last_seen: String,
-    samples: Vec<String>,
-    said: Option<SaidLine<'a>>,
-}
-
-/// What was said of a group last.
-#[derive(Serialize)]
-struct SaidLine<'a> {
-    at: String,
-    actor: &'a str,
-    reason: Option<&'a str>,
-    verdict: &'a Verdict,
-}
-
-impl<'a> From<&'a Life> for SaidLine<'a> {
-    fn from(life: &'a Life) -> Self {
-        let Life { said, verdict } = life;
-        Self { at: exactly(said.at), actor: &said.actor, reason: said.reason.as_deref(), verdict }
     }
 }
