@@ -269,6 +269,25 @@ impl Group {
         }
     }
 
+    /// Letters that show it, by spans of `span_minutes` minutes: the newest `most` spans in which there were any, oldest first,
+    /// each with its start.
+    ///
+    /// # Panics
+    /// If `span_minutes` is not positive.
+    pub fn course(&self, span_minutes: i64, most: usize) -> Vec<(DateTime<Utc>, u64)> {
+        assert!(span_minutes > 0, "a span has a length");
+        let mut spans = BTreeMap::<i64, u64>::new();
+        for (minute, letters) in self.minutes.iter().rev() {
+            let start = minute.div_euclid(span_minutes) * span_minutes;
+            if spans.len() == most && !spans.contains_key(&start) {
+                break;
+            }
+            *spans.entry(start).or_default() += letters;
+        }
+        let start = |minute: i64| DateTime::from_timestamp(minute * 60, 0);
+        spans.into_iter().filter_map(|(minute, letters)| Some((start(minute)?, letters))).collect()
+    }
+
     fn see(&mut self, letter: &Summary<'_>) {
         self.showing += 1;
         self.first_seen = self.first_seen.min(letter.dead_at);
@@ -320,7 +339,7 @@ impl Group {
 
 #[cfg(test)]
 mod tests {
-    use super::super::record::samples::id;
+    use super::super::record::samples::{self, id};
     use super::*;
 
     #[test]
@@ -348,5 +367,23 @@ mod tests {
             middle += between[1..SAMPLES_MAX - 1].iter().filter(|sample| **sample < ids[begin + 25]).count();
         }
         assert!((150..300).contains(&middle), "{middle} of 450 are of the older half");
+    }
+
+    #[test]
+    fn the_course_of_a_group_is_told_by_spans_and_the_newest_of_them_are_kept() {
+        let mut groups = Groups::default();
+        for minute in [0, 0, 1, 59, 60, 61, 300] {
+            let mut letter = samples::letter("flights", 0, 1, b"{}", &samples::nulls());
+            letter.dead_at = DateTime::from_timestamp(minute * 60 + 5, 0).expect("in range");
+            groups.add(&letter.summary());
+        }
+        let group = groups.into_sorted().remove(0);
+        let told = |span, most| {
+            let course = group.course(span, most).into_iter();
+            course.map(|(start, letters)| (start.timestamp() / 60, letters)).collect::<Vec<_>>()
+        };
+        assert_eq!(told(60, 10), [(0, 4), (60, 2), (300, 1)]);
+        assert_eq!(told(60, 2), [(60, 2), (300, 1)]);
+        assert_eq!(told(1, 3), [(60, 1), (61, 1), (300, 1)]);
     }
 }

@@ -2,12 +2,22 @@
 
 use std::io::{self, Write};
 
+use chrono::SecondsFormat;
 use serde::Serialize;
 
 use super::text::exactly;
 use crate::dlq::groups::Group;
 use crate::dlq::line::write_line;
 use crate::dlq::log::{Life, Verdict};
+
+/// So many of the newest minutes and hours in which letters died.
+const MINUTES: usize = 60;
+const HOURS: usize = 7 * 24;
+
+fn course(group: &Group, span_minutes: i64, most: usize) -> Vec<(String, u64)> {
+    let spans = group.course(span_minutes, most).into_iter();
+    spans.map(|(start, letters)| (start.to_rfc3339_opts(SecondsFormat::Secs, true), letters)).collect()
+}
 
 /// Writes `group`, of which `life` was said last, and a line break.
 pub(super) fn write(out: &mut impl Write, group: &Group, life: Option<&Life>) -> io::Result<()> {
@@ -24,6 +34,10 @@ pub(super) fn write(out: &mut impl Write, group: &Group, life: Option<&Life>) ->
         first_seen: exactly(group.first_seen),
         last_seen: exactly(group.last_seen),
         samples: group.samples.iter().map(ToString::to_string).collect(),
+        producers: group.producers.iter().map(|(name, letters)| (name.as_str(), *letters)).collect(),
+        producers_other: group.producers_other,
+        minutes: course(group, 1, MINUTES),
+        hours: course(group, 60, HOURS),
         said: life.map(SaidLine::from),
     };
     write_line(out, &line)
@@ -43,6 +57,12 @@ struct GroupLine<'a> {
     first_seen: String,
     last_seen: String,
     samples: Vec<String>,
+    /// By `app_id`; the largest first.
+    producers: Vec<(&'a str, u64)>,
+    producers_other: u64,
+    /// Letters that show it, by the minute and the hour in which they died, with when that began; the oldest first.
+    minutes: Vec<(String, u64)>,
+    hours: Vec<(String, u64)>,
     said: Option<SaidLine<'a>>,
 }
 
