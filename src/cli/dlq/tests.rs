@@ -130,9 +130,15 @@ async fn groups_as_json_have_the_promised_keys_and_add_up() {
         "first_seen",
         "last_seen",
         "samples",
+        "producers",
+        "producers_other",
+        "minutes",
+        "hours",
         "said",
     ];
     assert!(groups.iter().all(|group| keys(group) == promised));
+    let hours = groups[0]["hours"].as_array().unwrap();
+    assert_eq!(hours.iter().map(|hour| hour[1].as_u64().unwrap()).sum::<u64>(), 3, "as many as show it");
     assert_eq!(groups.iter().map(|group| group["count"].as_u64().unwrap()).sum::<u64>(), 4);
     assert_eq!(groups.iter().map(|group| group["showing"].as_u64().unwrap()).collect::<Vec<_>>(), [3, 1, 3]);
     assert_eq!(groups[0]["group"], "1-dc573f3993ed91d0");
