@@ -21,7 +21,7 @@ use crate::replay::fix::{FixFailure, diff};
 use crate::replay::pace::Pace;
 use crate::replay::plan::Plan;
 use crate::replay::report::{ArchivedAlready, DryRunReport, Found, Mended, OldGroup, PartitionCount, example};
-use crate::replay::{ReplayError, Replays};
+use crate::replay::{ReplayError, Replays, blocking};
 use crate::store::columns::read_columns;
 
 /// Files of the archive that are looked into for ids, at most.
@@ -67,14 +67,13 @@ impl Replays {
         if compiled.config.kind != PipelineKind::Events {
             return Err(ReplayError::Unjudged(judge.to_owned()));
         }
-        let recovered = self.attempts.recovered().await?;
         let mended = Arc::new(Mutex::new(Mended::default()));
         let fix = plan.read_fix()?.map(Arc::new);
         let feed = Feed {
             records: Arc::clone(&self.records),
             pipeline: plan.terms.pipeline.clone(),
             lines: Arc::clone(&lines),
-            recovered: Some(recovered).filter(|_| !plan.terms.selection.again()),
+            recovered: self.passed_over(plan).await?,
             fix: fix.clone(),
             told: Some(telling(&mended)),
             job: None,
@@ -198,11 +197,11 @@ impl Trial {
 
     async fn lend(&mut self, work: impl FnOnce(&mut Worker) -> Vec<Sealed> + Send + 'static) -> Vec<Sealed> {
         let mut worker = self.worker.take().expect("it is given back below");
-        let lent = tokio::task::spawn_blocking(move || {
+        let (worker, sealed) = blocking(move || {
             let sealed = work(&mut worker);
             (worker, sealed)
-        });
-        let (worker, sealed) = lent.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+        })
+        .await;
         self.worker = Some(worker);
         sealed
     }

@@ -16,6 +16,7 @@ use crate::dlq::records::{Found, Records};
 use crate::event::{Delivery, Message};
 use crate::ingest::{Arrival, Batch, Before, Given, Place};
 use crate::rejection::{Code, Issue, Rejection};
+use crate::replay::blocking;
 use crate::replay::canary::step_end;
 use crate::replay::fix::{Fix, FixFailure};
 use crate::replay::letters::{self, LettersError};
@@ -91,8 +92,7 @@ impl Feed {
             while at < end {
                 let until = self.batch_end(at, end);
                 let (feed, given) = (self.clone(), window.take().expect("it is put back below"));
-                let prepared = tokio::task::spawn_blocking(move || feed.batch(at, until, given)).await;
-                let (batch, rest) = prepared.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+                let (batch, rest) = blocking(move || feed.batch(at, until, given)).await;
                 window = Some(rest);
                 let bytes = self.lines[at..until].iter().map(|line| line.body_bytes).sum();
                 let wait = bucket.take(until - at, bytes, began.elapsed());

@@ -23,7 +23,7 @@ use crate::replay::destination::Destination;
 use crate::replay::feed::Feed;
 use crate::replay::pace::Pace;
 use crate::replay::plan::{self, Plan};
-use crate::replay::reins::Reins;
+use crate::replay::reins::{Reins, Run};
 use crate::replay::run::JobRun;
 use crate::replay::send::{self, SendRun};
 use crate::replay::to_file::FileRun;

@@ -36,7 +36,7 @@ pub use report::{
 };
 
 use crate::config::{self, Config};
-use crate::dlq::attempts::{Attempts, AttemptsError};
+use crate::dlq::attempts::{Attempts, AttemptsError, Recovered};
 use crate::dlq::log::{Log, LogError};
 use crate::dlq::records::Records;
 use crate::ingest::{self, ListError, LookAt, Surroundings};
@@ -118,7 +118,21 @@ pub enum ReplayError {
     Stopped,
 }
 
+/// Does work that keeps a thread busy, beside the async ones; a panic goes on here.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+}
+
 impl Replays {
+    /// The letters that a replay or a trial of `plan` passes over: those that are recovered, unless they are meant.
+    async fn passed_over(&self, plan: &plan::Plan) -> Result<Option<Arc<Recovered>>, ReplayError> {
+        match plan.terms.selection.again() {
+            true => Ok(None),
+            false => Ok(Some(self.attempts.recovered().await?)),
+        }
+    }
+
     /// The pipeline as it is configured now, compiled.
     ///
     /// # Errors

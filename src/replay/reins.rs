@@ -33,6 +33,42 @@ pub(super) enum Over {
     Taken,
 }
 
+/// How one go over the letters of a job ended.
+pub(super) enum Pass {
+    /// With so much done in all.
+    All(JobCounts),
+    /// It was to stop, or the log does not let the job go on: the log tells which.
+    Left,
+    /// Somebody is to decide, for this reason.
+    Halt(String),
+}
+
+/// One run of a job, wherever its letters go.
+pub(super) trait Run<'a> {
+    fn reins(&mut self) -> &mut Reins<'a>;
+
+    /// Gives letters back until there are no more, or somebody is to decide.
+    async fn pass(&mut self) -> Result<Pass, ReplayError>;
+
+    /// What is done so far.
+    async fn counts(&self) -> Result<JobCounts, ReplayError>;
+
+    async fn go_to_the_end(&mut self) -> Result<JobEnd, ReplayError> {
+        loop {
+            let over = match self.reins().over().await? {
+                Some(over) => Some(over),
+                None => {
+                    let pass = self.pass().await?;
+                    self.reins().conclude(pass).await?
+                }
+            };
+            if let Some(over) = over {
+                return Ok(over.with(self.counts().await?));
+            }
+        }
+    }
+}
+
 impl Over {
     /// `counts` are those so far.
     pub fn with(self, counts: JobCounts) -> JobEnd {
@@ -43,6 +79,14 @@ impl Over {
             Over::Stopped => JobEnd::Stopped(counts),
             Over::Taken => JobEnd::Taken,
         }
+    }
+}
+
+/// Lets time pass; `false`: it is to leave.
+pub(super) async fn rest(time: Duration, leave: &Stop) -> bool {
+    tokio::select! {
+        () = tokio::time::sleep(time) => !leave.drain.is_cancelled(),
+        () = leave.drain.cancelled() => false,
     }
 }
 
@@ -72,7 +116,23 @@ impl Reins<'_> {
         }
     }
 
-    /// A stop that also comes when the log says that the job is not to go on, as long as `work` goes on.
+    /// Writes into the log how a pass ended; `None`: the log tells what is next.
+    async fn conclude(&mut self, pass: Pass) -> Result<Option<Over>, ReplayError> {
+        match pass {
+            Pass::All(counts) => self.finish(counts).await?,
+            Pass::Halt(why) => self.halt(why).await?,
+            Pass::Left if self.stop.drain.is_cancelled() => return Ok(Some(Over::Stopped)),
+            Pass::Left => {}
+        }
+        Ok(None)
+    }
+
+    /// A stop of its own for one pass; see [`Reins::while_it_runs`].
+    pub fn leave(&self) -> Stop {
+        Stop { drain: self.stop.drain.child_token(), halt: self.stop.halt.clone() }
+    }
+
+    /// Does `work`, and cancels `leave` when the log says that the job is not to go on.
     pub async fn while_it_runs<T>(&self, leave: &Stop, work: impl Future<Output = T>) -> T {
         tokio::select! {
             done = work => done,
@@ -110,13 +170,13 @@ impl Reins<'_> {
         Ok(false)
     }
 
-    pub async fn halt(&mut self, why: String) -> Result<(), ReplayError> {
+    async fn halt(&mut self, why: String) -> Result<(), ReplayError> {
         warn!(job = %self.id, why, "replay halted: resume or cancel it");
         let event = Event::JobHalted { job: self.id, owner: self.replays.owner.clone(), why };
         self.append(&event).await
     }
 
-    pub async fn finish(&mut self, counts: JobCounts) -> Result<(), ReplayError> {
+    async fn finish(&mut self, counts: JobCounts) -> Result<(), ReplayError> {
         info!(job = %self.id, ?counts, "replay finished");
         self.append(&Event::JobFinished { job: self.id, owner: self.replays.owner.clone(), counts }).await
     }

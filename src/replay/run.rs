@@ -11,15 +11,15 @@ use crate::broker::{Ended, Standing};
 use crate::dlq::fingerprint::GroupId;
 use crate::dlq::log::{JobCounts, Log, LogError, State};
 use crate::dlq::record::AttemptSource;
-use crate::ingest::{List, ListError, ListParts, Origin, Place, Stop, Watch, chain, take_list};
+use crate::ingest::{List, ListError, ListParts, Origin, Place, Watch, chain, take_list};
 use crate::receipt::Tally;
 use crate::replay::ReplayError;
 use crate::replay::canary::Canary;
 use crate::replay::feed::Feed;
-use crate::replay::job::{JobEnd, JobWatch, Progress};
+use crate::replay::job::{JobWatch, Progress};
 use crate::replay::manifest::Line;
 use crate::replay::plan::Plan;
-use crate::replay::reins::{LOOK_EVERY, Over, Reins};
+use crate::replay::reins::{LOOK_EVERY, Pass, Reins, Run};
 use crate::store::flush::Owner;
 
 /// One run of a job.
@@ -31,26 +31,18 @@ pub(super) struct JobRun<'a> {
     pub feed: Feed,
 }
 
-impl<'a> JobRun<'a> {
-    pub async fn go_to_the_end(&mut self) -> Result<JobEnd, ReplayError> {
-        loop {
-            let over = match self.reins.over().await? {
-                Some(over) => Some(over),
-                None => self.go_on().await?,
-            };
-            if let Some(over) = over {
-                return Ok(over.with(self.counts().await?));
-            }
-        }
+impl<'a> Run<'a> for JobRun<'a> {
+    fn reins(&mut self) -> &mut Reins<'a> {
+        &mut self.reins
     }
 
-    /// Gives letters back until there are no more, or somebody is to decide; `None`: the log tells what is next.
-    async fn go_on(&mut self) -> Result<Option<Over>, ReplayError> {
-        let Some(watching) = self.watching().await? else { return Ok(None) };
+    async fn pass(&mut self) -> Result<Pass, ReplayError> {
+        let watching = match self.watching().await? {
+            Ok(watching) => watching,
+            Err(why) => return Ok(Pass::Halt(why)),
+        };
         let replays = self.reins.replays;
-        let recovered = replays.attempts.recovered().await?;
-        let feed =
-            Feed { recovered: Some(recovered).filter(|_| !self.plan.terms.selection.again()), ..self.feed.clone() };
+        let feed = Feed { recovered: replays.passed_over(&self.plan).await?, ..self.feed.clone() };
         let standing = JobStanding {
             log: replays.log.clone(),
             state: tokio::sync::Mutex::new(self.reins.state.clone()),
@@ -64,44 +56,42 @@ impl<'a> JobRun<'a> {
             standing: Some(Arc::new(standing)),
             open: Box::new(|from| feed.open(from)),
         };
-        let stop = self.reins.stop;
-        let leave = Stop { drain: stop.drain.child_token(), halt: stop.halt.clone() };
+        let leave = self.reins.leave();
         let taken = self.reins.while_it_runs(&leave, take_list(&self.parts, list, &leave, &watching)).await;
         match taken {
             Ok(report) if !report.stopped => {
                 // A last stretch of nothing but recovered letters leaves no record.
                 let total = self.lines.len() as u64;
-                let counts = self.progress().await?.through(total).counts;
-                self.reins.finish(counts).await.map(|()| None)
+                Ok(Pass::All(self.progress().await?.through(total).counts))
             }
-            Ok(_) => match watching.halted() {
-                Some(why) => self.reins.halt(why).await.map(|()| None),
-                None if stop.drain.is_cancelled() => Ok(Some(Over::Stopped)),
-                None => Ok(None),
-            },
+            Ok(_) => Ok(watching.halted().map_or(Pass::Left, Pass::Halt)),
             // Cancelled, or taken by another: the log tells.
-            Err(ListError::Lost { .. }) => Ok(None),
+            Err(ListError::Lost { .. }) => Ok(Pass::Left),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Who looks on; `None` when the job is halted instead.
-    async fn watching(&mut self) -> Result<Option<Watching<'a>>, ReplayError> {
+    async fn counts(&self) -> Result<JobCounts, ReplayError> {
+        Ok(self.progress().await?.counts)
+    }
+}
+
+impl<'a> JobRun<'a> {
+    /// Who looks on, or why the job is to halt instead.
+    async fn watching(&self) -> Result<Result<Watching<'a>, String>, ReplayError> {
         let progress = self.progress().await?;
         let mut known: BTreeSet<GroupId> = self.plan.terms.groups.keys().cloned().collect();
         let halted_before = progress.done > 0 && self.reins.halted_before().await?;
         if self.plan.terms.canary && !halted_before && progress.first_failed > 0 {
             // Its process died before it could say so.
-            let why = format!("of the first {} letters {} failed again", progress.done, progress.first_failed);
-            self.reins.halt(why).await?;
-            return Ok(None);
+            return Ok(Err(format!("of the first {} letters {} failed again", progress.done, progress.first_failed)));
         }
         if halted_before {
             // Somebody saw these, and went on.
             let (given, _) = self.reins.replays.attempts.given().await?;
             known.extend(given.failed.keys().filter_map(|group| GroupId::parse(group)));
         }
-        Ok(Some(Watching {
+        Ok(Ok(Watching {
             total: self.lines.len() as u64,
             canary: self.plan.terms.canary,
             strict: !halted_before,
@@ -109,10 +99,6 @@ impl<'a> JobRun<'a> {
             looking: Mutex::default(),
             watch: self.reins.watch,
         }))
-    }
-
-    async fn counts(&self) -> Result<JobCounts, ReplayError> {
-        Ok(self.progress().await?.counts)
     }
 
     async fn progress(&self) -> Result<Progress, ReplayError> {

@@ -16,19 +16,18 @@ use crate::dlq::records::Found;
 use crate::event::Message;
 use crate::ingest::Stop;
 use crate::receipt::Tally;
-use crate::replay::ReplayError;
 use crate::replay::broker::{
     CHUNK_LETTERS_MAX, ChunkError, Courier, CourierError, CourierParts, Errand, Fate, Letter, Progress, Unfit, progress,
 };
 use crate::replay::canary::{Canary, step_end};
 use crate::replay::destination::Destination;
 use crate::replay::fix::Fix;
-use crate::replay::job::JobEnd;
 use crate::replay::letters::{self, next_attempt};
 use crate::replay::manifest::Line;
 use crate::replay::pace::{Bucket, Pace};
 use crate::replay::plan::Plan;
-use crate::replay::reins::{Over, Reins};
+use crate::replay::reins::{Pass, Reins, Run, rest};
+use crate::replay::{ReplayError, blocking};
 
 /// How often a chunk is sent again that the broker did not answer for or did not take, before the job halts; and the wait
 /// in between.
@@ -45,13 +44,6 @@ pub(super) struct SendRun<'a> {
     pub lines: Arc<Vec<Line>>,
     pub fix: Option<Arc<Fix>>,
     pub pace: Pace,
-}
-
-/// How a pass over the letters ended.
-enum Pass {
-    All(JobCounts),
-    Left,
-    Halt(String),
 }
 
 /// What is known of letters before a pass.
@@ -74,53 +66,38 @@ impl Known {
     }
 }
 
-impl SendRun<'_> {
-    pub async fn go_to_the_end(&mut self) -> Result<JobEnd, ReplayError> {
-        loop {
-            let over = match self.reins.over().await? {
-                Some(over) => Some(over),
-                None => self.go_on().await?,
-            };
-            if let Some(over) = over {
-                let progress = progress(&self.reins.replays.store, self.reins.id).await.map_err(CourierError::from)?;
-                return Ok(over.with(counts(&progress)));
-            }
-        }
+impl<'a> Run<'a> for SendRun<'a> {
+    fn reins(&mut self) -> &mut Reins<'a> {
+        &mut self.reins
     }
 
-    /// Sends letters until there are no more, or somebody is to decide; `None`: the log tells what is next.
-    async fn go_on(&mut self) -> Result<Option<Over>, ReplayError> {
+    async fn pass(&mut self) -> Result<Pass, ReplayError> {
         let (courier, progress) = match self.courier().await {
             Ok(begun) => begun,
             Err(CourierError::Connect(error)) => {
-                self.reins.halt(format!("the broker cannot be had: {error}")).await?;
-                return Ok(None);
+                return Ok(Pass::Halt(format!("the broker cannot be had: {error}")));
             }
             Err(error) => return Err(error.into()),
         };
         let known = self.known(progress).await?;
         let strict = !self.reins.halted_before().await?;
-        let stop = self.reins.stop;
-        let leave = Stop { drain: stop.drain.child_token(), halt: stop.halt.clone() };
-        let passed = self.reins.while_it_runs(&leave, self.pass(courier, known, strict, &leave)).await;
-        match passed {
-            Ok(Pass::All(counts)) => self.reins.finish(counts).await.map(|()| None),
-            Ok(Pass::Halt(why)) => self.reins.halt(why).await.map(|()| None),
-            Ok(Pass::Left) if stop.drain.is_cancelled() => Ok(Some(Over::Stopped)),
-            Ok(Pass::Left) => Ok(None),
-            // Another process sends as well: the log tells that it has the job.
+        let leave = self.reins.leave();
+        match self.reins.while_it_runs(&leave, self.send_all(courier, known, strict, &leave)).await {
+            // Another process sends as well: the log tells that it has the job, or that somebody is to look.
             Err(ReplayError::Courier(CourierError::Chunk(ChunkError::Taken { .. }))) => {
-                match self.reins.over().await? {
-                    Some(over) => Ok(Some(over)),
-                    None => {
-                        self.reins.halt("another process sent letters of it as well".to_owned()).await.map(|()| None)
-                    }
-                }
+                Ok(Pass::Halt("another process sent letters of it as well".to_owned()))
             }
-            Err(error) => Err(error),
+            passed => passed,
         }
     }
 
+    async fn counts(&self) -> Result<JobCounts, ReplayError> {
+        let progress = progress(&self.reins.replays.store, self.reins.id).await.map_err(CourierError::from)?;
+        Ok(counts(&progress))
+    }
+}
+
+impl SendRun<'_> {
     async fn courier(&self) -> Result<(Courier, Progress), CourierError> {
         let replays = self.reins.replays;
         let terms = &self.plan.terms;
@@ -148,9 +125,7 @@ impl SendRun<'_> {
 
     async fn uri(&self, path: &str) -> Result<Secret, CourierError> {
         let (read, file) = (self.reins.replays.broker.read, Path::new(path).to_owned());
-        let content = tokio::task::spawn_blocking(move || read(&file)).await;
-        let content = content.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
-        match content {
+        match blocking(move || read(&file)).await {
             Ok(content) => Ok(Secret::of_file(path.into(), &content)),
             Err(source) => Err(CourierError::Uri { path: path.to_owned(), source }),
         }
@@ -160,15 +135,18 @@ impl SendRun<'_> {
         let replays = self.reins.replays;
         let owed = progress.owed.iter().copied().collect();
         let sent = replays.sent_for(&self.reins.state, &self.plan.hash, Some(self.reins.id)).await?;
-        let recovered = match self.plan.terms.selection.again() {
-            true => None,
-            false => Some(replays.attempts.recovered().await?),
-        };
+        let recovered = replays.passed_over(&self.plan).await?;
         Ok(Known { progress, owed, sent, recovered })
     }
 
     /// Goes over all letters once, and sends those that are left.
-    async fn pass(&self, mut courier: Courier, known: Known, strict: bool, leave: &Stop) -> Result<Pass, ReplayError> {
+    async fn send_all(
+        &self,
+        mut courier: Courier,
+        known: Known,
+        strict: bool,
+        leave: &Stop,
+    ) -> Result<Pass, ReplayError> {
         let total = self.lines.len();
         let mut canary = Canary::new(0, total as u64, BTreeSet::new(), strict);
         let (mut bucket, began) = (Bucket::new(self.pace), Instant::now());
@@ -183,12 +161,7 @@ impl SendRun<'_> {
                 let lines = &self.lines[at..until];
                 let chunk: Vec<Found> = lines.iter().filter_map(|line| window.remove(&line.letter)).collect();
                 let bytes = chunk.iter().map(|found| found.letter.body_bytes()).sum();
-                let wait = bucket.take(chunk.len(), bytes, began.elapsed());
-                tokio::select! {
-                    () = tokio::time::sleep(wait) => {}
-                    () = leave.drain.cancelled() => {}
-                }
-                if leave.drain.is_cancelled() {
+                if !rest(bucket.take(chunk.len(), bytes, began.elapsed()), leave).await {
                     courier.close().await;
                     return Ok(Pass::Left);
                 }
@@ -245,11 +218,11 @@ impl SendRun<'_> {
         leave: &Stop,
     ) -> Result<Option<Vec<Fate>>, ReplayError> {
         let fix = self.fix.clone();
-        let mended = tokio::task::spawn_blocking(move || {
+        let (chunk, mended) = blocking(move || {
             let mended = chunk.iter().map(|found| mend(fix.as_deref(), &found.letter.message)).collect::<Vec<_>>();
             (chunk, mended)
-        });
-        let (chunk, mended) = mended.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+        })
+        .await;
         let letters: Vec<Letter<'_>> = chunk
             .iter()
             .zip(&mended)

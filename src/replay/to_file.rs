@@ -13,13 +13,12 @@ use crate::dlq::records::Found;
 use crate::ingest::{Stop, chain};
 use crate::receipt::Tally;
 use crate::replay::fix::Fix;
-use crate::replay::job::JobEnd;
 use crate::replay::letters;
 use crate::replay::manifest::Line;
 use crate::replay::pace::{Bucket, Pace};
 use crate::replay::plan::Plan;
-use crate::replay::reins::{Over, Reins};
-use crate::replay::{Draft, ReplayError};
+use crate::replay::reins::{Pass, Reins, Run, rest};
+use crate::replay::{Draft, ReplayError, blocking};
 
 /// Letters written in one go: what a stop may come late by.
 const BATCH_LETTERS: usize = 512;
@@ -37,48 +36,37 @@ pub(super) struct FileRun<'a> {
     pub path: String,
 }
 
-/// How a pass over the letters ended.
-enum Pass {
-    All(JobCounts),
-    Left,
-    Halt(String),
-}
-
 /// A file in the making.
 enum Output {
     Lines(Box<dyn Draft>),
     Parquet(Box<Encoder<Box<dyn Draft>>>),
 }
 
-impl FileRun<'_> {
-    pub async fn go_to_the_end(&mut self) -> Result<JobEnd, ReplayError> {
-        loop {
-            if let Some(over) = self.reins.over().await? {
-                return Ok(over.with(JobCounts::default()));
-            }
-            let stop = self.reins.stop;
-            let leave = Stop { drain: stop.drain.child_token(), halt: stop.halt.clone() };
-            match self.reins.while_it_runs(&leave, self.pass(&leave)).await? {
-                Pass::All(counts) => self.reins.finish(counts).await?,
-                Pass::Halt(why) => self.reins.halt(why).await?,
-                Pass::Left if stop.drain.is_cancelled() => return Ok(Over::Stopped.with(JobCounts::default())),
-                Pass::Left => {}
-            }
-        }
+impl<'a> Run<'a> for FileRun<'a> {
+    fn reins(&mut self) -> &mut Reins<'a> {
+        &mut self.reins
     }
 
-    /// Writes all letters.
-    async fn pass(&self, leave: &Stop) -> Result<Pass, ReplayError> {
+    async fn pass(&mut self) -> Result<Pass, ReplayError> {
+        let leave = self.reins.leave();
+        self.reins.while_it_runs(&leave, self.write_all(&leave)).await
+    }
+
+    /// Nothing, for there is no file until it is whole.
+    async fn counts(&self) -> Result<JobCounts, ReplayError> {
+        Ok(JobCounts::default())
+    }
+}
+
+impl FileRun<'_> {
+    async fn write_all(&self, leave: &Stop) -> Result<Pass, ReplayError> {
         let replays = self.reins.replays;
         let cannot = |error: &dyn std::error::Error| Ok(Pass::Halt(format!("cannot write {}: {error}", self.path)));
         let mut output = match self.begin() {
             Ok(output) => output,
             Err(error) => return cannot(&error),
         };
-        let recovered = match self.plan.terms.selection.again() {
-            true => None,
-            false => Some(replays.attempts.recovered().await?),
-        };
+        let recovered = replays.passed_over(&self.plan).await?;
         let (mut counts, mut bucket, began) = (JobCounts::default(), Bucket::new(self.pace), Instant::now());
         let (mut at, total) = (0, self.lines.len());
         self.reins.watch.begins(0, total as u64);
@@ -93,11 +81,7 @@ impl FileRun<'_> {
                 let batch: Vec<Found> = lines.iter().filter_map(|line| window.remove(&line.letter)).collect();
                 counts.skipped += (lines.len() - batch.len()) as u64;
                 let bytes = batch.iter().map(|found| found.letter.body_bytes()).sum();
-                tokio::select! {
-                    () = tokio::time::sleep(bucket.take(batch.len(), bytes, began.elapsed())) => {}
-                    () = leave.drain.cancelled() => {}
-                }
-                if leave.drain.is_cancelled() {
+                if !rest(bucket.take(batch.len(), bytes, began.elapsed()), leave).await {
                     return Ok(Pass::Left);
                 }
                 let fix = self.fix.clone();
@@ -167,11 +151,6 @@ fn mend(fix: Option<&Fix>, mut batch: Vec<Found>) -> (Vec<Found>, u64) {
     });
     let refused = (before - batch.len()) as u64;
     (batch, refused)
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }
 
 fn io_error(error: impl std::error::Error) -> io::Error {
