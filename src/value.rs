@@ -215,7 +215,13 @@ impl<'t> Value<'t> {
 
 /// Appends `text` as a JSON string with its quotes.
 pub fn write_json_string(text: &str, out: &mut Vec<u8>) {
-    write_serde(&text, out);
+    let plain = text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\');
+    if !plain {
+        return write_serde(&text, out);
+    }
+    out.push(b'"');
+    out.extend_from_slice(text.as_bytes());
+    out.push(b'"');
 }
 
 fn write_serde<T: serde::Serialize>(value: &T, out: &mut Vec<u8>) {

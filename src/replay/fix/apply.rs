@@ -67,16 +67,29 @@ impl fmt::Display for FixFailure {
 
 impl std::error::Error for FixFailure {}
 
+/// What a body may grow by before its buffer does.
+const ROOM_BYTES: usize = 64;
+
 impl Fix {
-    /// `message` with everything done to it that applies. A body in which nothing changed keeps its very bytes.
+    /// `message` with everything done to it that applies; see [`Fix::change`].
     ///
     /// # Errors
-    /// What could not be done; then nothing is to be done with the message.
+    /// As [`Fix::change`].
+    pub fn apply(&self, message: &Message) -> Result<Message, FixFailure> {
+        let mut changed = message.clone();
+        self.change(&mut changed)?;
+        Ok(changed)
+    }
+
+    /// Does everything to `message` that applies. A body in which nothing is changed keeps its very bytes.
+    ///
+    /// # Errors
+    /// What could not be done; then nothing was done to the message.
     ///
     /// A jq program blocks the thread, for as long as its limits allow.
-    pub fn apply(&self, message: &Message) -> Result<Message, FixFailure> {
-        let mut fixed = message.clone();
+    pub fn change(&self, message: &mut Message) -> Result<(), FixFailure> {
         let mut body = super::decoded(&message.body);
+        let mut text = None;
         if self.changes_bodies() {
             let tree = body.as_mut().ok_or_else(|| FixFailure {
                 part: Part::Body,
@@ -86,23 +99,31 @@ impl Fix {
                 actual: kind::NOT_JSON.to_owned(),
                 is_ours: false,
             })?;
-            let before = tree.clone();
-            self.mend(message, tree)?;
-            if *tree != before {
-                fixed.body = tree.to_json();
+            if self.mend(message, tree)? {
+                text = Some(tree.to_json_of(message.body.len() + ROOM_BYTES));
             }
         }
-        self.mend_envelope(&mut fixed, body.as_ref())?;
-        Ok(fixed)
+        if !self.headers.is_empty() || !self.properties.is_empty() {
+            // Whole or not at all.
+            let mut envelope = message.clone();
+            self.mend_envelope(&mut envelope, body.as_ref())?;
+            *message = envelope;
+        }
+        if let Some(text) = text {
+            message.body = text;
+        }
+        Ok(())
     }
 
     fn changes_bodies(&self) -> bool {
         !self.steps.is_empty() || !self.patch.is_empty() || self.jq.is_some()
     }
 
-    fn mend(&self, message: &Message, body: &mut Tree) -> Result<(), FixFailure> {
+    /// Whether anything is changed.
+    fn mend(&self, message: &Message, body: &mut Tree) -> Result<bool, FixFailure> {
+        let mut changed = false;
         for (number, step) in (1..).zip(&self.steps) {
-            step.take(message, body).map_err(|refusal| FixFailure {
+            changed |= step.take(message, body).map_err(|refusal| FixFailure {
                 part: Part::Step(number),
                 action: step.action.name(),
                 path: refusal.path,
@@ -111,6 +132,10 @@ impl Fix {
                 is_ours: false,
             })?;
         }
+        if self.patch.is_empty() && self.jq.is_none() {
+            return Ok(changed);
+        }
+        let before = body.clone();
         patch::apply(&self.patch, body).map_err(|(position, refusal)| FixFailure {
             part: Part::Patch(position + 1),
             action: self.patch[position].name(),
@@ -119,7 +144,8 @@ impl Fix {
             actual: refusal.actual.to_owned(),
             is_ours: false,
         })?;
-        self.run_jq(body)
+        self.run_jq(body)?;
+        Ok(changed || *body != before)
     }
 
     fn run_jq(&self, body: &mut Tree) -> Result<(), FixFailure> {

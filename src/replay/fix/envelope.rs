@@ -4,6 +4,8 @@
 use std::fmt;
 
 use super::tree::{Tree, kind};
+use compact_str::ToCompactString;
+
 use crate::event::{HeaderValue, Message, Properties};
 
 /// Headers that a fix may not touch: they tell brokers and replays where a message has been. A `*` at the end is any rest.
@@ -115,14 +117,14 @@ impl Property {
     }
 
     pub(super) fn get(self, properties: &Properties) -> Option<Tree> {
-        let number = |number: u64| Tree::Number(number.to_string());
+        let number = |number: u64| Tree::Number(number.to_compact_string());
         match self {
             Property::DeliveryMode => properties.delivery_mode.map(|mode| number(mode.into())),
             Property::Priority => properties.priority.map(|priority| number(priority.into())),
             Property::Timestamp => properties.timestamp.map(number),
             _ => {
                 let mut properties = properties.clone();
-                self.text_mut(&mut properties).take().map(Tree::Text)
+                self.text_mut(&mut properties).take().map(|text| Tree::Text(text.into()))
             }
         }
     }
@@ -140,7 +142,7 @@ impl Property {
             Property::Timestamp => properties.timestamp = value.and_then(number),
             _ => {
                 *self.text_mut(properties) = match value {
-                    Some(Tree::Text(text)) => Some(text.clone()),
+                    Some(Tree::Text(text)) => Some(text.to_string()),
                     _ => None,
                 };
             }
@@ -180,7 +182,7 @@ pub(super) fn header_text(message: &Message, name: &str) -> Option<Tree> {
 }
 
 fn as_tree(value: &HeaderValue) -> Tree {
-    let number = |number: &dyn fmt::Display| Tree::Number(number.to_string());
+    let number = |number: &dyn fmt::Display| Tree::Number(number.to_compact_string());
     match value {
         HeaderValue::Bool(value) => Tree::Bool(*value),
         HeaderValue::I8(value) => number(value),
@@ -195,10 +197,10 @@ fn as_tree(value: &HeaderValue) -> Tree {
         HeaderValue::F64(value) if value.is_finite() => number(&format_args!("{value:?}")),
         HeaderValue::F32(_) | HeaderValue::F64(_) | HeaderValue::Void => Tree::Null,
         HeaderValue::Decimal { scale, value } => number(&format_args!("{value}e-{scale}")),
-        HeaderValue::Text(bytes) | HeaderValue::Bytes(bytes) => Tree::Text(String::from_utf8_lossy(bytes).into_owned()),
+        HeaderValue::Text(bytes) | HeaderValue::Bytes(bytes) => Tree::Text(String::from_utf8_lossy(bytes).into()),
         HeaderValue::Array(values) => Tree::Array(values.iter().map(as_tree).collect()),
         HeaderValue::Table(members) => {
-            Tree::Object(members.iter().map(|(name, value)| (name.clone(), as_tree(value))).collect())
+            Tree::Object(members.iter().map(|(name, value)| (name.into(), as_tree(value))).collect())
         }
     }
 }

@@ -3,6 +3,8 @@
 
 use std::collections::HashSet;
 
+use compact_str::CompactString;
+
 use super::tree::{DEPTH_MAX, Tree};
 
 /// The document that `text` is; `None` if it is none, nests too deep, or names a member twice.
@@ -74,10 +76,10 @@ impl Parser<'_> {
 
     fn object(&mut self, depth: usize) -> Option<Tree> {
         self.at += 1;
-        let (mut names, mut members) = (HashSet::new(), Vec::new());
+        let mut members = Members::default();
         self.space();
         if self.take(b'}') {
-            return Some(Tree::Object(members));
+            return Some(Tree::Object(Vec::new()));
         }
         loop {
             self.space();
@@ -85,31 +87,40 @@ impl Parser<'_> {
             self.space();
             self.take(b':').then_some(())?;
             let value = self.value(depth)?;
-            names.insert(name.clone()).then_some(())?;
-            members.push((name, value));
+            members.push(name, value)?;
             self.space();
             if self.take(b'}') {
-                return Some(Tree::Object(members));
+                return Some(Tree::Object(members.members));
             }
             self.take(b',').then_some(())?;
         }
     }
 
-    fn string(&mut self) -> Option<String> {
+    fn string(&mut self) -> Option<CompactString> {
         (self.peek() == Some(b'"')).then_some(())?;
         let start = self.at;
         let bytes = self.text.as_bytes();
         self.at += 1;
+        let mut plain = true;
         loop {
             match bytes.get(self.at)? {
                 b'"' => break,
-                b'\\' => self.at += 2,
-                _ => self.at += 1,
+                b'\\' => {
+                    plain = false;
+                    self.at += 2;
+                }
+                byte => {
+                    plain &= *byte >= b' ';
+                    self.at += 1;
+                }
             }
         }
         self.at += 1;
-        // Which also looks at escapes, surrogates and control characters.
-        serde_json::from_str(self.text.get(start..self.at)?).ok()
+        if plain {
+            return Some(self.text[start + 1..self.at - 1].into());
+        }
+        // Looks at escapes, surrogates and control characters.
+        serde_json::from_str::<String>(self.text.get(start..self.at)?).ok().map(CompactString::from)
     }
 
     fn number(&mut self) -> Option<Tree> {
@@ -118,7 +129,34 @@ impl Parser<'_> {
             rest.bytes().take_while(|byte| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E')).count();
         let text = &rest[..length];
         self.at += length;
-        super::number::is_written(text).then(|| Tree::Number(text.to_owned()))
+        super::number::is_written(text).then(|| Tree::Number(text.into()))
+    }
+}
+
+/// Members up to which it is cheaper to compare names than to hash them.
+const COMPARED_MAX: usize = 32;
+
+/// The members of an object so far, no name twice.
+#[derive(Default)]
+struct Members {
+    members: Vec<(CompactString, Tree)>,
+    /// Of all of them, once there are many.
+    names: HashSet<CompactString>,
+}
+
+impl Members {
+    /// `None`: the name is there.
+    fn push(&mut self, name: CompactString, value: Tree) -> Option<()> {
+        if self.members.len() < COMPARED_MAX {
+            self.members.iter().all(|(there, _)| *there != name).then_some(())?;
+        } else {
+            if self.names.is_empty() {
+                self.names.extend(self.members.iter().map(|(there, _)| there.clone()));
+            }
+            self.names.insert(name.clone()).then_some(())?;
+        }
+        self.members.push((name, value));
+        Some(())
     }
 }
 
@@ -184,9 +222,24 @@ mod tests {
     }
 
     #[test]
+    fn a_name_stands_once_among_however_many() {
+        let document = |names: &[String]| {
+            let members: Vec<String> = names.iter().map(|name| format!("{name:?}:1")).collect();
+            format!("{{{}}}", members.join(","))
+        };
+        let mut names: Vec<String> = (0..3 * COMPARED_MAX).map(|number| format!("a member called {number}")).collect();
+        assert!(parse(document(&names).as_bytes()).is_some());
+        for (place, twice) in [(0, 1), (1, COMPARED_MAX + 1), (COMPARED_MAX + 1, 2 * COMPARED_MAX)] {
+            let name = std::mem::replace(&mut names[twice], format!("a member called {place}"));
+            assert!(parse(document(&names).as_bytes()).is_none(), "{place} {twice}");
+            names[twice] = name;
+        }
+    }
+
+    #[test]
     fn numbers_of_any_length_are_numbers() {
         for text in ["123456789012345678901234567890", "1e400", "-0", "0e99999999999999999999999"] {
-            assert_eq!(parse(text.as_bytes()), Some(Tree::Number(text.to_owned())));
+            assert_eq!(parse(text.as_bytes()), Some(Tree::Number(text.into())));
         }
     }
 

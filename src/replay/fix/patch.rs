@@ -119,7 +119,7 @@ fn add(tree: &mut Tree, path: &Pointer, value: Tree) -> Result<(), Refusal> {
     match find_mut(tree, parents) {
         Some(Tree::Object(members)) => match members.iter_mut().find(|(there, _)| there == name) {
             Some((_, there)) => *there = value,
-            None => members.push((name.clone(), value)),
+            None => members.push((name.into(), value)),
         },
         Some(Tree::Array(elements)) => {
             let at = match name.as_str() {

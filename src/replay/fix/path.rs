@@ -134,7 +134,7 @@ impl Path {
             at = match (segment, at) {
                 (Segment::Name(name), Tree::Object(members)) => {
                     let position = members.iter().position(|(key, _)| key == name).unwrap_or_else(|| {
-                        members.push((name.clone(), Tree::Object(Vec::new())));
+                        members.push((name.into(), Tree::Object(Vec::new())));
                         members.len() - 1
                     });
                     &mut members[position].1
@@ -214,12 +214,12 @@ mod tests {
     use super::*;
 
     fn tree() -> Tree {
-        let leg = |name: &str| Tree::Object(vec![("from".to_owned(), Tree::Text(name.to_owned()))]);
+        let leg = |name: &str| Tree::Object(vec![("from".into(), Tree::Text(name.into()))]);
         let legs = |names: &[&str]| Tree::Array(names.iter().map(|name| leg(name)).collect());
-        let trip = |names: &[&str]| Tree::Object(vec![("legs".to_owned(), legs(names))]);
+        let trip = |names: &[&str]| Tree::Object(vec![("legs".into(), legs(names))]);
         Tree::Object(vec![
-            ("trips".to_owned(), Tree::Array(vec![trip(&["A", "B"]), trip(&[]), trip(&["C"])])),
-            ("by_id".to_owned(), Tree::Object(vec![("x".to_owned(), leg("D")), ("y".to_owned(), Tree::Null)])),
+            ("trips".into(), Tree::Array(vec![trip(&["A", "B"]), trip(&[]), trip(&["C"])])),
+            ("by_id".into(), Tree::Object(vec![("x".into(), leg("D")), ("y".into(), Tree::Null)])),
         ])
     }
 
@@ -241,8 +241,8 @@ mod tests {
     fn a_value_is_found_taken_and_put() {
         let mut tree = tree();
         let path = Path::parse("/trips/[*]/legs/[*]/from").expect("a path");
-        assert_eq!(path.get(&tree, &[2, 0]), Some(&Tree::Text("C".to_owned())));
-        assert_eq!(path.remove(&mut tree, &[2, 0]), Some(Tree::Text("C".to_owned())));
+        assert_eq!(path.get(&tree, &[2, 0]), Some(&Tree::Text("C".into())));
+        assert_eq!(path.remove(&mut tree, &[2, 0]), Some(Tree::Text("C".into())));
         assert_eq!(path.remove(&mut tree, &[2, 0]), None);
         let other = Path::parse("/a/b/c").expect("a path");
         assert_eq!(other.put(&mut tree, &[], Tree::Null), Ok(()));

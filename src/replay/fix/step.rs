@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use compact_str::ToCompactString;
+
 use super::number::{self, Decimal};
 use super::path::{Bindings, Path};
 use super::time::{Moment, Shape};
@@ -113,8 +115,8 @@ impl Action {
 }
 
 impl Step {
-    /// Takes the step wherever it applies in `body`.
-    pub(super) fn take(&self, message: &Message, body: &mut Tree) -> Result<(), Refusal> {
+    /// Takes the step wherever it applies in `body`; tells whether that changed anything.
+    pub(super) fn take(&self, message: &Message, body: &mut Tree) -> Result<bool, Refusal> {
         let path = self.action.path();
         let applies = |bindings: &Bindings| {
             self.when.as_ref().is_none_or(|when| when.holds(message, Some(body), Some((path, bindings))))
@@ -126,24 +128,21 @@ impl Step {
             // From behind, so that places in front stay where they are.
             places.reverse();
         }
-        places.iter().try_for_each(|bindings| self.action.at(body, bindings))
+        places.iter().try_fold(false, |changed, bindings| Ok(self.action.at(body, bindings)? || changed))
     }
 }
 
 impl Action {
-    fn at(&self, body: &mut Tree, bindings: &Bindings) -> Result<(), Refusal> {
+    fn at(&self, body: &mut Tree, bindings: &Bindings) -> Result<bool, Refusal> {
         match self {
             Action::Rename { from, to } => return rename(from, to, body, bindings),
             Action::Move { from, to } => return relocate(from, to, body, bindings),
             Action::Default { path, value } => return set_default(path, value, body, bindings),
-            Action::Remove { path } => {
-                path.remove(body, bindings);
-                return Ok(());
-            }
+            Action::Remove { path } => return Ok(path.remove(body, bindings).is_some()),
             _ => {}
         }
         let path = self.path();
-        let Some(value) = path.get_mut(body, bindings) else { return Ok(()) };
+        let Some(value) = path.get_mut(body, bindings) else { return Ok(false) };
         let changed = match self {
             Action::Cast { to, .. } => cast(value, *to),
             Action::Parse { parse, .. } => parse.apply(value),
@@ -151,15 +150,13 @@ impl Action {
             Action::Map { values, otherwise, .. } => map(value, values, *otherwise),
             _ => unreachable!("the others returned"),
         };
-        match changed {
-            Ok(None) => {}
-            Ok(Some(changed)) => *value = changed,
-            Err((expected, actual)) => return Err(Refusal::new(path, expected, actual)),
-        }
+        let changed = changed.map_err(|(expected, actual)| Refusal::new(path, expected, actual))?;
+        let Some(changed) = changed.filter(|changed| changed != value) else { return Ok(false) };
+        *value = changed;
         // Only text that holds JSON makes a value deeper.
         match matches!(self, Action::Parse { parse: Parse::Json, .. }) && body.depth() > DEPTH_MAX {
             true => Err(Refusal::new(path, format!("at most {DEPTH_MAX} levels"), "more")),
-            false => Ok(()),
+            false => Ok(true),
         }
     }
 }
@@ -177,7 +174,7 @@ fn cast(value: &Tree, to: CastTo) -> Changed {
         Tree::Text(text) | Tree::Number(text) => text.as_str(),
         Tree::Bool(value) => match to {
             CastTo::Boolean => return Ok(None),
-            CastTo::String => return Ok(Some(Tree::Text(value.to_string()))),
+            CastTo::String => return Ok(Some(Tree::Text(value.to_compact_string()))),
             _ => return refused(to.name(), kind::BOOLEAN),
         },
         other => return refused(to.name(), other.kind()),
@@ -188,16 +185,16 @@ fn cast(value: &Tree, to: CastTo) -> Changed {
         false => value.kind().to_owned(),
     };
     match to {
-        CastTo::String => Ok((!is_text).then(|| Tree::Text(text.to_owned()))),
+        CastTo::String => Ok((!is_text).then(|| Tree::Text(text.into()))),
         CastTo::Number if !is_text => Ok(None),
-        CastTo::Number if Decimal::parse(text).is_some() => Ok(Some(Tree::Number(text.to_owned()))),
+        CastTo::Number if Decimal::parse(text).is_some() => Ok(Some(Tree::Number(text.into()))),
         CastTo::Number => refused(kind::NUMBER, found("no number")),
         CastTo::Integer => match Decimal::parse(text) {
             None => refused(kind::INTEGER, found("no number")),
             // Digits alone stay as they are written.
             Some(_) if value.kind() == kind::INTEGER => Ok(None),
             Some(number) => match number.integer_text() {
-                Some(integer) => Ok(Some(Tree::Number(integer))),
+                Some(integer) => Ok(Some(Tree::Number(integer.into()))),
                 None if number.is_integer() => refused(kind::INTEGER, found("a number of too many digits")),
                 None => refused(kind::INTEGER, found("a number with a fraction")),
             },
@@ -214,7 +211,7 @@ fn scale(value: &Tree, by: &Decimal) -> Changed {
     let Tree::Number(text) = value else { return refused(kind::NUMBER, value.kind()) };
     let Some(number) = Decimal::parse(text) else { return refused("number in range", "exponent of many digits") };
     let product = number.times(by);
-    Ok((product != number).then(|| Tree::Number(product.text())))
+    Ok((product != number).then(|| Tree::Number(product.text().into())))
 }
 
 fn map(value: &Tree, values: &[(String, Tree)], otherwise: Otherwise) -> Changed {
@@ -244,7 +241,7 @@ impl Parse {
                 // So that a fix may be applied to what it mended.
                 Tree::Number(_) => Ok(None),
                 Tree::Text(text) => match number::grouped(text, *thousands, *point) {
-                    Some(number) => Ok(Some(Tree::Number(number))),
+                    Some(number) => Ok(Some(Tree::Number(number.into()))),
                     None => refused("digits in groups of three", "string that is none"),
                 },
                 other => refused(kind::STRING, other.kind()),
@@ -258,33 +255,33 @@ impl Parse {
             },
             Parse::ToJson => {
                 let text = String::from_utf8(value.to_json()).expect("JSON is UTF-8");
-                Ok(Some(Tree::Text(text)))
+                Ok(Some(Tree::Text(text.into())))
             }
         }
     }
 }
 
 /// The member gets another name and keeps its place.
-fn rename(from: &Path, to: &Path, body: &mut Tree, bindings: &Bindings) -> Result<(), Refusal> {
+fn rename(from: &Path, to: &Path, body: &mut Tree, bindings: &Bindings) -> Result<bool, Refusal> {
     let ((parent, old), (_, new)) = from.split_last().zip(to.split_last()).expect("checked when the fix was read");
-    let Some(Tree::Object(members)) = parent.get_mut(body, bindings) else { return Ok(()) };
-    let Some(at) = members.iter().position(|(name, _)| name == old) else { return Ok(()) };
+    let Some(Tree::Object(members)) = parent.get_mut(body, bindings) else { return Ok(false) };
+    let Some(at) = members.iter().position(|(name, _)| name == old) else { return Ok(false) };
     match members.iter().find(|(name, _)| name == new) {
         Some((_, there)) => Err(Refusal::new(to, kind::MISSING, there.kind())),
         None => {
-            members[at].0 = new.to_owned();
-            Ok(())
+            members[at].0 = new.into();
+            Ok(true)
         }
     }
 }
 
-fn relocate(from: &Path, to: &Path, body: &mut Tree, bindings: &Bindings) -> Result<(), Refusal> {
+fn relocate(from: &Path, to: &Path, body: &mut Tree, bindings: &Bindings) -> Result<bool, Refusal> {
     let (parent, name) = from.split_last().expect("checked when the fix was read");
     match parent.get(body, bindings) {
         Some(holder @ Tree::Object(_)) if holder.child(name).is_some() => {}
         // Taking an element would move those behind it, and with them what `to` means.
         Some(Tree::Array(_)) => return Err(Refusal::new(&parent, kind::OBJECT, kind::ARRAY)),
-        _ => return Ok(()),
+        _ => return Ok(false),
     }
     if let Some(there) = to.get(body, bindings) {
         return Err(Refusal::new(to, kind::MISSING, there.kind()));
@@ -293,28 +290,29 @@ fn relocate(from: &Path, to: &Path, body: &mut Tree, bindings: &Bindings) -> Res
     to.put(body, bindings, value).map_err(|found| Refusal::new(to, kind::OBJECT, found))?;
     match body.depth() > DEPTH_MAX {
         true => Err(Refusal::new(to, format!("at most {DEPTH_MAX} levels"), "more")),
-        false => Ok(()),
+        false => Ok(true),
     }
 }
 
-fn set_default(path: &Path, value: &Tree, body: &mut Tree, bindings: &Bindings) -> Result<(), Refusal> {
+fn set_default(path: &Path, value: &Tree, body: &mut Tree, bindings: &Bindings) -> Result<bool, Refusal> {
     if let Some(there) = path.get_mut(body, bindings) {
-        if *there == Tree::Null {
+        let fills = *there == Tree::Null && *value != Tree::Null;
+        if fills {
             *there = value.clone();
         }
-        return Ok(());
+        return Ok(fills);
     }
-    let Some((parent, _)) = path.split_last() else { return Ok(()) };
+    let Some((parent, _)) = path.split_last() else { return Ok(false) };
     match parent.get(body, bindings) {
         // What is not there lacks nothing.
-        None | Some(Tree::Null | Tree::Array(_)) => return Ok(()),
+        None | Some(Tree::Null | Tree::Array(_)) => return Ok(false),
         Some(Tree::Object(_)) => {}
         Some(other) => return Err(Refusal::new(&parent, kind::OBJECT, other.kind())),
     }
     path.put(body, bindings, value.clone()).map_err(|found| Refusal::new(path, kind::OBJECT, found))?;
     match body.depth() > DEPTH_MAX {
         true => Err(Refusal::new(path, format!("at most {DEPTH_MAX} levels"), "more")),
-        false => Ok(()),
+        false => Ok(true),
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 
 use chrono::format::{self, Item, Parsed, StrftimeItems};
 use chrono::{DateTime, NaiveDate, NaiveTime, SecondsFormat, Utc};
+use compact_str::ToCompactString;
 
 use super::number::Decimal;
 use super::tree::{Tree, kind};
@@ -100,13 +101,13 @@ impl Moment {
             Shape::Unix { nanoseconds, .. } => {
                 let total = i128::from(time.timestamp()) * 1_000_000_000 + i128::from(time.timestamp_subsec_nanos());
                 let number = Decimal::from_integer(total).shifted(-nanoseconds);
-                number.integer_text().map(Tree::Number).ok_or_else(|| wrong("fraction"))
+                number.integer_text().map(|text| Tree::Number(text.into())).ok_or_else(|| wrong("fraction"))
             }
             // RFC 3339, section 5.6: four digits.
             Shape::Rfc3339 | Shape::Date if year.len() != 4 => Err(wrong("year of other than four digits")),
-            Shape::Rfc3339 => Ok(Tree::Text(time.to_rfc3339_opts(SecondsFormat::AutoSi, true))),
+            Shape::Rfc3339 => Ok(Tree::Text(time.to_rfc3339_opts(SecondsFormat::AutoSi, true).into())),
             Shape::Date if time.time() != NaiveTime::MIN => Err(wrong("time of day")),
-            Shape::Date => Ok(Tree::Text(time.format("%Y-%m-%d").to_string())),
+            Shape::Date => Ok(Tree::Text(time.format("%Y-%m-%d").to_compact_string())),
             Shape::Pattern(_) => Err((kind::STRING.to_owned(), "pattern".to_owned())),
         }
     }
@@ -146,8 +147,8 @@ mod tests {
 
     #[test]
     fn times_pass_from_shape_to_shape() {
-        let text = |text: &str| Tree::Text(text.to_owned());
-        let number = |text: &str| Tree::Number(text.to_owned());
+        let text = |text: &str| Tree::Text(text.into());
+        let number = |text: &str| Tree::Number(text.into());
         for (from, to, value, expected) in [
             ("unix_seconds", "rfc3339", number("1764110000"), text("2025-11-25T22:33:20Z")),
             ("unix_seconds", "rfc3339", text("1764110000.25"), text("2025-11-25T22:33:20.250Z")),
@@ -168,16 +169,16 @@ mod tests {
 
     #[test]
     fn a_time_that_a_shape_cannot_hold_is_refused() {
-        let text = |text: &str| Tree::Text(text.to_owned());
+        let text = |text: &str| Tree::Text(text.into());
         for (from, to, value) in [
             ("rfc3339", "unix_seconds", text("2025-11-25T23:33:20.5Z")),
             ("rfc3339", "date", text("2025-11-25T23:33:20Z")),
             ("rfc3339", "unix_seconds", text("2016-12-31T23:59:60Z")),
             ("rfc3339", "unix_seconds", text("yesterday")),
-            ("rfc3339", "unix_seconds", Tree::Number("1764110000".to_owned())),
-            ("unix_seconds", "rfc3339", Tree::Number("253402300800".to_owned())),
-            ("unix_seconds", "rfc3339", Tree::Number("0.0000000001".to_owned())),
-            ("unix_seconds", "rfc3339", Tree::Number("1e400".to_owned())),
+            ("rfc3339", "unix_seconds", Tree::Number("1764110000".into())),
+            ("unix_seconds", "rfc3339", Tree::Number("253402300800".into())),
+            ("unix_seconds", "rfc3339", Tree::Number("0.0000000001".into())),
+            ("unix_seconds", "rfc3339", Tree::Number("1e400".into())),
             ("unix_seconds", "rfc3339", Tree::Null),
             ("date", "rfc3339", text("2025-02-30")),
             ("%H:%M", "rfc3339", text("22:33")),

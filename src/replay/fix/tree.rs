@@ -1,5 +1,7 @@
 //! A JSON document that can be changed: numbers stay as they are written, members in their order.
 
+use compact_str::CompactString;
+
 use crate::value::{push_segment, write_json_string};
 
 /// Objects and arrays within each other; what `pipeline.depth_max` may be at most.
@@ -11,11 +13,11 @@ pub(super) enum Tree {
     Null,
     Bool(bool),
     /// As JSON writes it (RFC 8259, section 6), digit for digit.
-    Number(String),
-    Text(String),
+    Number(CompactString),
+    Text(CompactString),
     Array(Vec<Tree>),
     /// Names are unique.
-    Object(Vec<(String, Tree)>),
+    Object(Vec<(CompactString, Tree)>),
 }
 
 /// What a value is, as JSON Schema names it; or that there is none.
@@ -38,7 +40,12 @@ pub mod kind {
 impl Tree {
     /// The value as JSON text without white space.
     pub(super) fn to_json(&self) -> Vec<u8> {
-        let mut out = Vec::new();
+        self.to_json_of(0)
+    }
+
+    /// The same, into `bytes` of room: about what it takes, so that it need not grow.
+    pub(super) fn to_json_of(&self, bytes: usize) -> Vec<u8> {
+        let mut out = Vec::with_capacity(bytes);
         self.write_json(&mut out);
         out
     }

@@ -60,12 +60,12 @@ impl Written {
         Ok(match &self.content {
             Content::Null => Tree::Null,
             Content::Bool(value) => Tree::Bool(*value),
-            Content::Number(text) => Tree::Number(text.clone()),
+            Content::Number(text) => Tree::Number(text.into()),
             Content::Beyond(what) => return Err((self.line, what)),
-            Content::Text(text) => Tree::Text(text.clone()),
+            Content::Text(text) => Tree::Text(text.into()),
             Content::List(elements) => Tree::Array(elements.iter().map(Written::tree).collect::<Result<_, _>>()?),
             Content::Table(members) => {
-                let member = |(name, value): &(String, Written)| Ok((name.clone(), value.tree()?));
+                let member = |(name, value): &(String, Written)| Ok((name.into(), value.tree()?));
                 Tree::Object(members.iter().map(member).collect::<Result<_, _>>()?)
             }
         })

@@ -208,6 +208,15 @@ fn a_body_in_which_nothing_changes_keeps_its_bytes() {
 }
 
 #[test]
+fn a_body_that_becomes_what_it_was_keeps_its_bytes() {
+    let same = "[[step]]\nmap = { path = \"/a\", values = { x = \"x\" }, otherwise = \"keep\" }";
+    gives(same, r#" {"a" : "x"} "#, r#" {"a" : "x"} "#);
+    let patched = "[[patch]]\nop = \"replace\"\npath = \"/a\"\nvalue = \"x\"";
+    gives(patched, r#" {"a" : "x"} "#, r#" {"a" : "x"} "#);
+    gives(patched, r#" {"a" : "y"} "#, r#"{"a":"x"}"#);
+}
+
+#[test]
 fn headers_and_properties_are_set_removed_and_renamed() {
     let header = |name: &str, value: HeaderValue| (name.to_owned(), value);
     let mut before = message("not JSON");
