@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use compact_str::{CompactString, format_compact};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest, Sha256};
 
@@ -23,7 +24,7 @@ pub const PATH_SEGMENTS_MAX: usize = 16;
 
 /// The id of a group: the rule's version, a dash, 16 hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct GroupId(String);
+pub struct GroupId(CompactString);
 
 impl GroupId {
     /// The id written as `text`, which may be of a newer version than ours; `None` when it is no id at all.
@@ -31,7 +32,7 @@ impl GroupId {
         let (version, digits) = text.split_once('-')?;
         let decimal = !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit());
         let hex = !digits.is_empty() && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        (decimal && hex).then(|| Self(text.to_owned()))
+        (decimal && hex).then(|| Self(text.into()))
     }
 
     pub fn as_str(&self) -> &str {
@@ -52,7 +53,7 @@ impl GroupId {
         }
         let digest = hash.finalize();
         let first = digest.first_chunk::<8>().expect("a SHA-256 digest is 32 bytes");
-        Self(format!("{VERSION}-{:016x}", u64::from_be_bytes(*first)))
+        Self(format_compact!("{VERSION}-{:016x}", u64::from_be_bytes(*first)))
     }
 }
 

@@ -95,6 +95,7 @@ pub struct Worker {
     tally: Tally,
     keys: Vec<Key>,
     dead_letter_origin: Arc<DeadLetterOrigin>,
+    instance: Arc<str>,
     /// The duty for all that is held; `None` when nothing is.
     receipt: Option<Receipt>,
     oldest: Option<DateTime<Utc>>,
@@ -128,6 +129,7 @@ impl Worker {
             tally: Tally::default(),
             keys: Vec::new(),
             repeats,
+            instance: plan.instance.as_str().into(),
             dead_letter_origin: Arc::new(plan.dead_letter_origin(origin.shard)),
             receipt: None,
             oldest: None,
@@ -394,9 +396,9 @@ impl Worker {
             code: "".into(),
             issues: Vec::new(),
             event_id,
-            instance: self.plan.instance.clone(),
-            version: crate::VERSION.to_owned(),
-            flush_id: String::new(),
+            instance: Arc::clone(&self.instance),
+            version: crate::VERSION.into(),
+            flush_id: Arc::default(),
         }
     }
 
@@ -501,11 +503,11 @@ impl Worker {
 
     fn attempts_object(&mut self, flush: Ulid) -> SealedObject {
         let mut attempts = std::mem::take(&mut self.attempts);
-        let flush_id = flush.to_string();
+        let flush_id: Arc<str> = flush.to_string().into();
         let mut newest = attempts[0].at;
         for attempt in &mut attempts {
             newest = newest.max(attempt.at);
-            attempt.flush_id.clone_from(&flush_id);
+            attempt.flush_id = Arc::clone(&flush_id);
         }
         let origin = &self.dead_letter_origin;
         SealedObject {

@@ -12,7 +12,8 @@ use ulid::Ulid;
 
 use crate::dlq::attempts::Recovered;
 use crate::dlq::lineage::Lineage;
-use crate::dlq::records::{Found, Records};
+use crate::dlq::record::Returnable;
+use crate::dlq::records::Records;
 use crate::event::{Delivery, Message};
 use crate::ingest::{Arrival, Batch, Before, Given, Place};
 use crate::rejection::{Code, Issue, Rejection};
@@ -56,8 +57,8 @@ pub enum FeedError {
     Letters(#[from] LettersError),
 }
 
-/// Some letters, and what became of them.
-type Window = HashMap<Ulid, Found>;
+/// Some letters.
+type Window = HashMap<Ulid, Box<Returnable>>;
 
 impl Feed {
     /// Gives the letters after a place.
@@ -125,7 +126,7 @@ impl Feed {
         tokio::spawn(async move {
             let open: Vec<Line> =
                 feed.lines[at..end].iter().filter(|line| !feed.is_recovered(line.letter)).cloned().collect();
-            Ok(letters::read(&feed.records, &feed.pipeline, &open).await?)
+            Ok(letters::returnable(&feed.records, &feed.pipeline, &open).await?)
         })
     }
 
@@ -140,7 +141,7 @@ impl Feed {
             let id = self.lines[place].letter;
             let after = place as u64 + 1;
             batch.ends.push(Place { offset: after, items: after });
-            let given = window.remove(&id).map(|found| self.given(found));
+            let given = window.remove(&id).map(|letter| self.given(*letter));
             let (message, given) = given.unwrap_or_else(|| (Message::default(), recovered(id)));
             let delivery = Delivery { tag: after, received_at: (self.now)(), message };
             batch.arrivals.push(Arrival { delivery, given: Some(Box::new(given)) });
@@ -148,28 +149,26 @@ impl Feed {
         (batch, window)
     }
 
-    fn given(&self, found: Found) -> (Message, Given) {
-        let attempt = letters::next_attempt(&found);
-        let letter = found.letter;
-        let mut groups = Vec::new();
-        for issue in &letter.issues {
-            if !groups.contains(&issue.group) {
-                groups.push(issue.group.clone());
-            }
-        }
-        let lineage = Lineage { letter: letter.id, attempt, job: self.job, groups };
-        let (message, before) = self.mend(letter.message);
-        (message, Given { lineage, first_arrived: Some(letter.received_at), before })
+    fn given(&self, letter: Returnable) -> (Message, Given) {
+        let Returnable { id, message, received_at, groups, attempts, .. } = letter;
+        let lineage = Lineage { letter: id, attempt: attempts + 1, job: self.job, groups };
+        let (message, before) = self.mend(message);
+        (message, Given { lineage, first_arrived: Some(received_at), before })
     }
 
-    fn mend(&self, message: Message) -> (Message, Before) {
+    fn mend(&self, mut message: Message) -> (Message, Before) {
         let Some(fix) = &self.fix else { return (message, Before::Open) };
-        let mended = fix.apply(&message);
-        if let Some(told) = &self.told {
-            told(&message, mended.as_ref());
-        }
-        match mended {
-            Ok(mended) => (mended, Before::Open),
+        let outcome = match &self.told {
+            None => fix.change(&mut message),
+            Some(told) => {
+                let before = message.clone();
+                let outcome = fix.change(&mut message);
+                told(&before, outcome.as_ref().map(|()| &message));
+                outcome
+            }
+        };
+        match outcome {
+            Ok(()) => (message, Before::Open),
             Err(failure) => (message, Before::Unmended(rejection(&failure))),
         }
     }

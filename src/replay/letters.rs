@@ -7,13 +7,14 @@ use chrono::TimeDelta;
 use ulid::Ulid;
 
 use crate::dlq::filter::Filter;
+use crate::dlq::record::Returnable;
 use crate::dlq::records::{Found, Records, Unreadable};
 use crate::replay::manifest::Line;
 use crate::store::flush::FlushError;
 
 /// Letters read at a time, and the bytes of their bodies.
-const WINDOW_LETTERS: usize = 32_768;
-const WINDOW_BYTES: u64 = 32 << 20;
+const WINDOW_LETTERS: usize = 16_384;
+const WINDOW_BYTES: u64 = 16 << 20;
 
 /// Why letters cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -42,22 +43,57 @@ pub fn window_end(lines: &[Line], at: usize) -> usize {
     at + within.count().max(1)
 }
 
-/// The letters of `lines` of one pipeline, by id, with what became of them.
+/// The letters of `lines` of one pipeline, by id, whole and with what became of them.
 ///
 /// # Errors
 /// See [`LettersError`].
 pub async fn read(records: &Records, pipeline: &str, lines: &[Line]) -> Result<HashMap<Ulid, Found>, LettersError> {
+    if lines.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let (filter, ids) = (around(pipeline, lines), ids(lines));
+    let (found, unreadable) = records.among(&filter, ids).await?;
+    all_of(lines, found.into_iter().map(|found| (found.letter.id, found)), unreadable)
+}
+
+/// The same, as far as it takes to give them back.
+///
+/// # Errors
+/// See [`LettersError`].
+pub async fn returnable(
+    records: &Records,
+    pipeline: &str,
+    lines: &[Line],
+) -> Result<HashMap<Ulid, Box<Returnable>>, LettersError> {
+    if lines.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let (filter, ids) = (around(pipeline, lines), ids(lines));
+    let (found, unreadable) = records.returnable(&filter, ids).await?;
+    all_of(lines, found.into_iter().map(|letter| (letter.id, letter)), unreadable)
+}
+
+/// Which files may hold them.
+fn around(pipeline: &str, lines: &[Line]) -> Filter {
     let times = || lines.iter().map(|line| line.dead_at);
-    let (Some(first), Some(last)) = (times().min(), times().max()) else { return Ok(HashMap::new()) };
-    let filter = Filter {
+    Filter {
         pipeline: Some(pipeline.to_owned()),
-        since: Some(first),
-        until: Some(last + TimeDelta::microseconds(1)),
+        since: times().min(),
+        until: times().max().map(|last| last + TimeDelta::microseconds(1)),
         ..Filter::default()
-    };
-    let ids: HashSet<Ulid> = lines.iter().map(|line| line.letter).collect();
-    let (found, unreadable) = records.among(&filter, Arc::new(ids)).await?;
-    let found: HashMap<Ulid, Found> = found.into_iter().map(|found| (found.letter.id, found)).collect();
+    }
+}
+
+fn ids(lines: &[Line]) -> Arc<HashSet<Ulid>> {
+    Arc::new(lines.iter().map(|line| line.letter).collect())
+}
+
+fn all_of<T>(
+    lines: &[Line],
+    found: impl Iterator<Item = (Ulid, T)>,
+    unreadable: Vec<Unreadable>,
+) -> Result<HashMap<Ulid, T>, LettersError> {
+    let found: HashMap<Ulid, T> = found.collect();
     let mut missing = lines.iter().map(|line| line.letter).filter(|letter| !found.contains_key(letter));
     let Some(example) = missing.next() else { return Ok(found) };
     // A file that cannot be read may hold them.

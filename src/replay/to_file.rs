@@ -124,7 +124,7 @@ impl Output {
         match self {
             Output::Lines(draft) => batch.iter().try_for_each(|found| line::write(draft, found)),
             Output::Parquet(encoder) => {
-                let letters: Vec<_> = batch.iter().map(|found| &found.letter).collect();
+                let letters: Vec<_> = batch.iter().map(|found| &*found.letter).collect();
                 encoder.write(&letters).map_err(io_error)
             }
         }
@@ -142,13 +142,7 @@ impl Output {
 fn mend(fix: Option<&Fix>, mut batch: Vec<Found>) -> (Vec<Found>, u64) {
     let Some(fix) = fix else { return (batch, 0) };
     let before = batch.len();
-    batch.retain_mut(|found| match fix.apply(&found.letter.message) {
-        Ok(mended) => {
-            found.letter.message = mended;
-            true
-        }
-        Err(_) => false,
-    });
+    batch.retain_mut(|found| fix.change(&mut found.letter.message).is_ok());
     let refused = (before - batch.len()) as u64;
     (batch, refused)
 }

@@ -49,7 +49,7 @@ impl<'o, O: Write> Destination<'o, O> {
             }
             Self::Parquet { path, encoder, held, letters } => {
                 *letters += 1;
-                held.push(found.letter);
+                held.push(*found.letter);
                 if held.len() < PARQUET_BATCH {
                     return Ok(());
                 }

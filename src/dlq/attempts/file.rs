@@ -289,9 +289,9 @@ fn read(
             code: code_text(codes.or_empty(row)),
             issues: issues.records(row)?,
             event_id: event_ids.owned(row),
-            instance: instances.or_empty(row).to_owned(),
-            version: versions.or_empty(row).to_owned(),
-            flush_id: flushes.or_empty(row).to_owned(),
+            instance: instances.or_empty(row).into(),
+            version: versions.or_empty(row).to_owned().into(),
+            flush_id: flushes.or_empty(row).into(),
         });
     }
     Ok(())

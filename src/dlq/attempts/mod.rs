@@ -7,6 +7,7 @@ mod index; // what the files of a store say together
 mod tests;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use ulid::Ulid;
@@ -62,11 +63,11 @@ pub struct AttemptRecord {
     /// What was found this time; none of a recovery.
     pub issues: Vec<IssueRecord>,
     pub event_id: Option<String>,
-    pub instance: String,
+    pub instance: Arc<str>,
     /// Of the program that tried.
-    pub version: String,
+    pub version: Cow<'static, str>,
     /// The flush that wrote it.
-    pub flush_id: String,
+    pub flush_id: Arc<str>,
 }
 
 /// Where a file of attempts goes, below the store's root. `newest` is the latest `at` in it.

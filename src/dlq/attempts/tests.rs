@@ -24,9 +24,9 @@ fn recovery(serial: u128, n: u32) -> AttemptRecord {
         code: "".into(),
         issues: Vec::new(),
         event_id: Some(format!("e-{serial}")),
-        instance: "host_1".to_owned(),
-        version: "0.1.0".to_owned(),
-        flush_id: id(100, 3).to_string(),
+        instance: "host_1".into(),
+        version: "0.1.0".into(),
+        flush_id: id(100, 3).to_string().into(),
     }
 }
 
@@ -126,7 +126,7 @@ async fn attempts_count_once_their_flush_is_committed() {
     let epoch = Epoch { instance: "host_1".to_owned(), shard: 0, id: id(0, 1) };
     let name = FlushName::queue("flights", id(100, 1), &epoch);
     let owner = Owner {
-        instance: "host_1".to_owned(),
+        instance: "host_1".into(),
         host: "h".to_owned(),
         boot_id: "b".to_owned(),
         pid_namespace: "n".to_owned(),

@@ -56,7 +56,7 @@ async fn all(store: &Store) -> Vec<DeadLetter> {
     let records = Records::new(store.clone(), 2);
     let page = records.page(&Filter::default(), Order::OldestFirst, None, 1000).await.unwrap();
     assert!(page.unreadable.is_empty(), "{:?}", page.unreadable);
-    page.letters.into_iter().map(|found| found.letter).collect()
+    page.letters.into_iter().map(|found| *found.letter).collect()
 }
 
 async fn counts(store: &Store) -> BTreeMap<GroupId, (u64, u64, u64)> {
@@ -167,7 +167,7 @@ async fn a_file_merged_while_letters_are_read_costs_none_of_them() {
     let settled = Settled::default();
     loop {
         let page = records.page(&filter, Order::OldestFirst, after, 3).await.unwrap();
-        seen.extend(page.letters.into_iter().map(|found| found.letter));
+        seen.extend(page.letters.into_iter().map(|found| *found.letter));
         if after.is_none() {
             merged(&store, &round(4 * DAY, &settled), async |_| ()).await;
         }
@@ -191,9 +191,9 @@ fn recovery(letter: &DeadLetter, seconds: i64) -> AttemptRecord {
         code: "".into(),
         issues: Vec::new(),
         event_id: None,
-        instance: "host_1".to_owned(),
-        version: "0.1.0".to_owned(),
-        flush_id: String::new(),
+        instance: "host_1".into(),
+        version: "0.1.0".into(),
+        flush_id: "".into(),
     }
 }
 

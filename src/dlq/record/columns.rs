@@ -93,6 +93,37 @@ pub(super) const SUMMARY: &[&str] = &[
     BODY_BYTES,
 ];
 
+/// What it takes to give a letter back: the message, and what an attempt at it tells.
+pub(super) const RETURNABLE: &[&str] = &[
+    ID,
+    RECEIVED_AT,
+    DEAD_AT,
+    EXCHANGE,
+    ROUTING_KEY,
+    REDELIVERED,
+    ISSUES_GROUP_LEAF,
+    "attempts.list.element.n",
+    CONTENT_TYPE,
+    CONTENT_ENCODING,
+    DELIVERY_MODE,
+    PRIORITY,
+    CORRELATION_ID,
+    REPLY_TO,
+    EXPIRATION,
+    MESSAGE_ID,
+    TIMESTAMP,
+    TYPE,
+    USER_ID,
+    APP_ID,
+    CLUSTER_ID,
+    HEADERS,
+    UNREADABLE,
+    BODY,
+    BODY_BLOB,
+    BODY_BYTES,
+    BODY_SHA256,
+];
+
 /// The bloom-filtered column that holds every group of every letter.
 pub(super) const ISSUES_GROUP_LEAF: &str = "issues.list.element.group";
 

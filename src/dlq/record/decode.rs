@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use arrow_array::RecordBatch;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use parquet::arrow::ProjectionMask;
@@ -13,8 +14,8 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaData;
 use ulid::Ulid;
 
-use super::rows::{read_letters, read_summaries};
-use super::{DeadLetter, FORMAT, FORMAT_KEY, columns};
+use super::rows::{read_ids, read_letters, read_returnable, read_summaries};
+use super::{DeadLetter, FORMAT, FORMAT_KEY, Returnable, columns};
 use crate::dlq::fingerprint::{GroupId, Signature};
 use crate::dlq::{footer, sentence};
 use crate::store::columns::Parts;
@@ -153,8 +154,20 @@ impl File {
     /// # Errors
     /// [`DecodeError`]; `each` may have been called by then.
     pub fn summaries(&self, mut each: impl FnMut(&Summary<'_>)) -> Result<(), DecodeError> {
-        let row_groups = (0..self.metadata.metadata().num_row_groups()).collect();
-        summaries(self.reader(), row_groups, &mut each)
+        summaries(self.reader(), self.all_row_groups(), &mut each)
+    }
+
+    /// Calls `each` for the id of every letter, in the file's order; nothing else is decoded.
+    ///
+    /// # Errors
+    /// [`DecodeError`]; `each` may have been called by then.
+    pub fn ids(&self, mut each: impl FnMut(Ulid)) -> Result<(), DecodeError> {
+        let mask = ProjectionMask::columns(self.metadata.metadata().file_metadata().schema_descr(), [columns::ID]);
+        let reader = self.reader().with_projection(mask).with_batch_size(BATCH_ROWS).build().map_err(unreadable)?;
+        for batch in reader {
+            read_ids(&batch.map_err(unreadable)?, &mut each)?;
+        }
+        Ok(())
     }
 
     /// Gives the letters that `picked` says, one for each of the file's in its order, some at a time; only their bodies
@@ -163,8 +176,22 @@ impl File {
     /// # Errors
     /// [`DecodeError`]; `each` may have been called by then.
     pub fn picked(&self, picked: &[bool], each: impl FnMut(Vec<DeadLetter>)) -> Result<(), DecodeError> {
-        let row_groups = (0..self.metadata.metadata().num_row_groups()).collect();
-        read_picked(self.reader(), row_groups, picked, each)
+        read_picked(self.reader(), self.all_row_groups(), picked, read_letters, each)
+    }
+
+    /// As [`File::picked`], only what it takes to give them back.
+    ///
+    /// # Errors
+    /// As [`File::picked`].
+    pub fn returnable(&self, picked: &[bool], each: impl FnMut(Vec<Returnable>)) -> Result<(), DecodeError> {
+        let schema = self.metadata.metadata().file_metadata().schema_descr();
+        let mask = ProjectionMask::columns(schema, columns::RETURNABLE.iter().copied());
+        let reader = self.reader().with_projection(mask);
+        read_picked(reader, self.all_row_groups(), picked, read_returnable, each)
+    }
+
+    fn all_row_groups(&self) -> Vec<usize> {
+        (0..self.metadata.metadata().num_row_groups()).collect()
     }
 }
 
@@ -206,15 +233,16 @@ pub fn decode_where(
     let mut picked = Vec::new();
     summaries(file.reader(), row_groups.clone(), &mut |summary| picked.push(wanted(summary)))?;
     let mut letters = Vec::new();
-    read_picked(file.reader(), row_groups, &picked, |some| letters.extend(some))?;
+    read_picked(file.reader(), row_groups, &picked, read_letters, |some| letters.extend(some))?;
     Ok(letters)
 }
 
-fn read_picked(
+fn read_picked<T>(
     builder: Builder,
     row_groups: Vec<usize>,
     picked: &[bool],
-    mut each: impl FnMut(Vec<DeadLetter>),
+    read: impl Fn(&RecordBatch, &mut Vec<T>) -> Result<(), DecodeError>,
+    mut each: impl FnMut(Vec<T>),
 ) -> Result<(), DecodeError> {
     if !picked.contains(&true) {
         return Ok(());
@@ -230,8 +258,9 @@ fn read_picked(
         .build()
         .map_err(unreadable)?;
     for batch in reader {
-        let mut letters = Vec::new();
-        read_letters(&batch.map_err(unreadable)?, &mut letters)?;
+        let batch = batch.map_err(unreadable)?;
+        let mut letters = Vec::with_capacity(batch.num_rows());
+        read(&batch, &mut letters)?;
         each(letters);
     }
     Ok(())

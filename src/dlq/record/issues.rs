@@ -9,6 +9,7 @@ use arrow_schema::ArrowError;
 use super::decode::{DecodeError, IssueRef};
 use super::{IssueRecord, columns};
 use crate::dlq::arrays::{Columns, Numbers, Text, code_text, elements_of, foreign, group, list, text, text_or_null};
+use crate::dlq::fingerprint::GroupId;
 
 /// The column of those lists of issues.
 pub(in crate::dlq) fn array<'a>(
@@ -79,6 +80,18 @@ impl<'a> Issues<'a> {
             title: self.title.get(at),
         };
         Ok(self.range_with_any(row)?.map(issue).collect())
+    }
+
+    /// The groups of at least one, each once.
+    pub fn groups(&self, row: usize) -> Result<Vec<GroupId>, DecodeError> {
+        let mut groups = Vec::with_capacity(1);
+        for at in self.range_with_any(row)? {
+            let group = group(self.group.or_empty(at))?;
+            if !groups.contains(&group) {
+                groups.push(group);
+            }
+        }
+        Ok(groups)
     }
 
     /// As [`Issues::at_least_one`], whole.

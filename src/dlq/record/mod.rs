@@ -124,6 +124,22 @@ pub struct Blob {
     pub bytes: u64,
 }
 
+/// As much of a dead letter as it takes to give it back.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Returnable {
+    pub id: Ulid,
+    pub message: Message,
+    pub received_at: DateTime<Utc>,
+    pub dead_at: DateTime<Utc>,
+    /// Of its issues, the primary one first, each once.
+    pub groups: Vec<GroupId>,
+    /// The last attempt that its record has; its death was the first.
+    pub attempts: u32,
+    /// As the letter's.
+    pub blob: Option<Blob>,
+    pub body_sha256: Option<[u8; 32]>,
+}
+
 /// An [`Issue`] with its group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IssueRecord {

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{TimestampMicrosecondType, UInt8Type, UInt32Type, UInt64Type};
 use arrow_array::{Array, BinaryArray, BooleanArray, LargeBinaryArray, ListArray, RecordBatch};
+use ulid::Ulid;
 
 use super::decode::{DecodeError, Summary};
 use super::issues::Issues;
-use super::{Attempt, AttemptSource, Blob, DeadLetter, Origin, Original, columns};
+use super::{Attempt, AttemptSource, Blob, DeadLetter, Origin, Original, Returnable, columns};
 use crate::dlq::arrays::{Columns, Numbers, Text, code_text, elements_of, foreign, group, stage_text, ulid};
 use crate::event::{HeaderValue, Message, Properties, Unreadable};
 use crate::headers;
@@ -50,6 +51,15 @@ pub(super) fn read_summaries(batch: &RecordBatch, each: &mut impl FnMut(&Summary
         });
     }
     Ok(())
+}
+
+/// Calls `each` for the id of every row of `batch`.
+pub(super) fn read_ids(batch: &RecordBatch, each: &mut impl FnMut(Ulid)) -> Result<(), DecodeError> {
+    let ids = Columns::of(batch).text(columns::ID)?;
+    (0..batch.num_rows()).try_for_each(|row| {
+        each(ulid(ids, row)?);
+        Ok(())
+    })
 }
 
 /// Adds every row of `batch` to `letters`.
@@ -98,6 +108,33 @@ pub(super) fn read_letters(batch: &RecordBatch, letters: &mut Vec<DeadLetter>) -
             flush_id: flush_ids.or_empty(row).to_owned(),
             source_file: source_files.owned(row),
             source_line: source_lines.get(row),
+        });
+    }
+    Ok(())
+}
+
+/// Adds every row of `batch`, which has at least the columns [`columns::RETURNABLE`], to `letters`.
+pub(super) fn read_returnable(batch: &RecordBatch, letters: &mut Vec<Returnable>) -> Result<(), DecodeError> {
+    let columns = Columns::of(batch);
+    let ids = columns.text(columns::ID)?;
+    let (messages, issues) = (Messages::of(&columns)?, Issues::of(&columns)?);
+    let (attempts, elements) = columns.list(columns::ATTEMPTS)?;
+    let numbers = elements.numbers::<UInt32Type>("n")?;
+    let received_at = columns.instants(columns::RECEIVED_AT)?;
+    let dead_at = columns.instants(columns::DEAD_AT)?;
+    let sha256s = columns.fixed(columns::BODY_SHA256)?;
+    let (blobs, lengths) = (columns.text(columns::BODY_BLOB)?, columns.numbers::<UInt64Type>(columns::BODY_BYTES)?);
+    for row in 0..batch.num_rows() {
+        let tried = attempts.map_or(0..0, |lists| elements_of(lists, row));
+        letters.push(Returnable {
+            id: ulid(ids, row)?,
+            message: messages.of_row(row)?,
+            received_at: received_at.instant(row)?,
+            dead_at: dead_at.instant(row)?,
+            groups: issues.groups(row)?,
+            attempts: tried.filter_map(|at| numbers.get(at)).max().unwrap_or(1),
+            blob: blobs.owned(row).map(|path| Blob { path, bytes: lengths.get(row).unwrap_or(0) }),
+            body_sha256: sha256s.bytes(row)?,
         });
     }
     Ok(())

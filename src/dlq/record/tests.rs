@@ -63,6 +63,33 @@ proptest! {
         let back = decode(encode(&letters).expect("letters are written")).expect("and read");
         prop_assert_eq!(by_id(back), by_id(letters));
     }
+
+    #[test]
+    fn what_it_takes_to_give_a_letter_back_is_what_the_letter_has(
+        letters in prop::collection::vec(samples::any_letter(), 0..4),
+        odd in any::<bool>(),
+    ) {
+        let file = File::whole(encode(&letters).expect("letters are written")).expect("and read");
+        let (mut ids, mut whole, mut parts) = (Vec::new(), Vec::new(), Vec::new());
+        file.ids(|id| ids.push(id)).expect("ids are read");
+        let picked: Vec<bool> = (0..ids.len()).map(|place| (place % 2 == 1) == odd).collect();
+        file.picked(&picked, |some| whole.extend(some)).expect("whole ones are read");
+        file.returnable(&picked, |some| parts.extend(some)).expect("parts are read");
+        let wanted: Vec<Returnable> = whole.into_iter().map(returnable).collect();
+        prop_assert_eq!(parts, wanted);
+    }
+}
+
+fn returnable(letter: DeadLetter) -> Returnable {
+    let mut groups: Vec<GroupId> = Vec::new();
+    for issue in &letter.issues {
+        if !groups.contains(&issue.group) {
+            groups.push(issue.group.clone());
+        }
+    }
+    let DeadLetter { id, message, received_at, dead_at, blob, body_sha256, attempts, .. } = letter;
+    let attempts = attempts.iter().map(|attempt| attempt.n).max().unwrap_or(1);
+    Returnable { id, message, received_at, dead_at, groups, attempts, blob, body_sha256 }
 }
 
 #[test]

@@ -16,7 +16,7 @@ use chrono::DateTime;
 use ulid::Ulid;
 
 use super::attempts::{AttemptRecord, Attempts, AttemptsError, Recovered};
-use super::record::{DeadLetter, DecodeError, Summary};
+use super::record::{DeadLetter, DecodeError, Returnable, Summary};
 use crate::store::flush::FlushError;
 use crate::store::{Store, StoreError};
 
@@ -73,7 +73,8 @@ pub enum ReadError {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Found {
     /// Whole, wherever its body lies.
-    pub letter: DeadLetter,
+    /// Boxed, for it is large and handed on often.
+    pub letter: Box<DeadLetter>,
     pub state: LetterState,
     /// The attempts after those of the letter itself, in order.
     pub later: Vec<AttemptRecord>,
@@ -160,7 +161,7 @@ impl Records {
         order: Order,
         mut each: impl FnMut(DeadLetter) -> ControlFlow<()>,
     ) -> Result<Vec<Unreadable>, FlushError> {
-        self.found(filter, order, None, usize::MAX, |found| each(found.letter)).await
+        self.found(filter, order, None, usize::MAX, |found| each(*found.letter)).await
     }
 
     /// Gives at most `most` matching letters behind `after`, whole and with what became of them, until `each` has
@@ -204,7 +205,8 @@ impl Records {
         Ok(unreadable)
     }
 
-    /// The letters of `filter` that are among `ids`, whole and with what became of them.
+    /// The letters `ids`, whole and with what became of them. They are looked for in the files that may hold a match of
+    /// `filter`, of which no more is asked.
     ///
     /// # Errors
     /// As [`Records::summaries`].
@@ -222,6 +224,41 @@ impl Records {
         let (found, mut unreadable) = self.completed(letters, &states).await?;
         unreadable.append(&mut scan.unreadable);
         Ok((found, unreadable))
+    }
+
+    /// As [`Records::among`], as far as it takes to give the letters back; the later attempts count among theirs.
+    ///
+    /// # Errors
+    /// As [`Records::summaries`].
+    pub async fn returnable(
+        &self,
+        filter: &Filter,
+        ids: Arc<HashSet<Ulid>>,
+    ) -> Result<(Vec<Box<Returnable>>, Vec<Unreadable>), FlushError> {
+        let wanted = Wanted::all(filter, Order::OldestFirst);
+        let (files, states, mut unreadable) = self.may_hold(&wanted).await?;
+        let reader = Reader::new(self.store.clone(), Arc::new(wanted), states.clone());
+        let each = reader.clone();
+        let read = move |facts| each.clone().returnable(facts, Arc::clone(&ids));
+        let mut scan = Scan::new(Order::OldestFirst, files, self.reads_max, read);
+        let mut letters = Vec::new();
+        while let Some((_, letter)) = scan.next(&self.files).await? {
+            letters.push(letter);
+        }
+        let later = self.later(letters.iter().map(|letter| letter.id), &states).await?;
+        let mut filled = Vec::with_capacity(letters.len());
+        for mut letter in letters {
+            let Returnable { message, blob, body_sha256, .. } = &mut *letter;
+            if let Err(file) = reader.fill(message, blob, *body_sha256).await? {
+                unreadable.push(file);
+                continue;
+            }
+            let tried = later.get(&letter.id).into_iter().flatten().map(|attempt| attempt.n);
+            letter.attempts = tried.fold(letter.attempts, u32::max);
+            filled.push(letter);
+        }
+        unreadable.append(&mut scan.unreadable);
+        Ok((filled, unreadable))
     }
 
     /// At most `limit` matching letters behind `after`, whole and with what became of them.
@@ -265,7 +302,7 @@ impl Records {
     /// As [`Records::summaries`].
     pub async fn find(&self, id: Ulid) -> Result<(Option<DeadLetter>, Vec<Unreadable>), FlushError> {
         let (found, unreadable) = self.look_up(id).await?;
-        Ok((found.map(|found| found.letter), unreadable))
+        Ok((found.map(|found| *found.letter), unreadable))
     }
 
     /// As [`Records::find`], with what became of it.
@@ -305,7 +342,7 @@ impl Records {
         Ok((scan, states))
     }
 
-    async fn scan_letters(&self, wanted: Wanted) -> Result<(Scan<DeadLetter>, States), FlushError> {
+    async fn scan_letters(&self, wanted: Wanted) -> Result<(Scan<Box<DeadLetter>>, States), FlushError> {
         let (files, states, unreadable) = self.may_hold(&wanted).await?;
         let order = wanted.order;
         let reader = Reader::new(self.store.clone(), Arc::new(wanted), states.clone());
@@ -353,16 +390,18 @@ impl Records {
     }
 
     /// `letters` with their bodies, states and attempts; without those whose bodies cannot be had.
+    #[expect(clippy::vec_box, reason = "letters are large, and sorted and handed on often")]
     async fn completed(
         &self,
-        letters: Vec<DeadLetter>,
+        letters: Vec<Box<DeadLetter>>,
         states: &States,
     ) -> Result<(Vec<Found>, Vec<Unreadable>), FlushError> {
-        let mut later = self.later(&letters, states).await?;
+        let mut later = self.later(letters.iter().map(|letter| letter.id), states).await?;
         let reader = Reader::new(self.store.clone(), Arc::default(), States::default());
         let (mut completed, mut unreadable) = (Vec::with_capacity(letters.len()), Vec::new());
         for mut letter in letters {
-            if let Err(file) = reader.fill(&mut letter).await? {
+            let DeadLetter { message, blob, body_sha256, .. } = &mut *letter;
+            if let Err(file) = reader.fill(message, blob, *body_sha256).await? {
                 unreadable.push(file);
                 continue;
             }
@@ -375,11 +414,10 @@ impl Records {
 
     async fn later(
         &self,
-        letters: &[DeadLetter],
+        letters: impl Iterator<Item = Ulid>,
         states: &States,
     ) -> Result<HashMap<Ulid, Vec<AttemptRecord>>, FlushError> {
-        let tried: Vec<Ulid> =
-            letters.iter().map(|letter| letter.id).filter(|letter| states.0.was_tried(*letter)).collect();
+        let tried: Vec<Ulid> = letters.filter(|letter| states.0.was_tried(*letter)).collect();
         if tried.is_empty() {
             return Ok(HashMap::new());
         }

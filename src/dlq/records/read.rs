@@ -13,7 +13,8 @@ use super::{Order, ReadError, States, Unreadable};
 use crate::dlq::filter::{Filter, LetterState};
 use crate::dlq::footer;
 use crate::dlq::groups::Groups;
-use crate::dlq::record::{self, DeadLetter, DecodeError, File, Summary};
+use crate::dlq::record::{self, Blob, DeadLetter, DecodeError, File, Returnable, Summary};
+use crate::event::Message;
 use crate::store::columns::{self, Parts};
 use crate::store::{Store, StoreError};
 
@@ -23,7 +24,7 @@ pub struct Wanted {
     pub filter: Filter,
     /// Only this one.
     pub id: Option<Ulid>,
-    /// Only these.
+    /// These, wherever they are: of the filter only which files may hold them is asked.
     pub among: Option<Arc<HashSet<Ulid>>>,
     pub order: Order,
     /// Only those behind it.
@@ -52,10 +53,13 @@ impl Wanted {
         self.order.rank(Cursor::of(letter.dead_at, letter.id))
     }
 
+    fn ranked(&self, letter: DeadLetter) -> (Rank, Box<DeadLetter>) {
+        (self.order.rank(Cursor::of(letter.dead_at, letter.id)), Box::new(letter))
+    }
+
     /// The letter's rank, if its summary is as asked for.
     fn matched(&self, letter: &Summary<'_>, state: LetterState) -> Option<Rank> {
-        let is_among = self.among.as_ref().is_none_or(|among| among.contains(&letter.id));
-        if !is_among || self.id.is_some_and(|id| id != letter.id) || !self.filter.matches(letter, state) {
+        if self.id.is_some_and(|id| id != letter.id) || !self.filter.matches(letter, state) {
             return None;
         }
         let rank = self.rank(letter);
@@ -78,7 +82,7 @@ pub struct Reader {
 }
 
 /// Letters of a file, before bodies in objects of their own are looked into.
-type Letters = Vec<(Rank, DeadLetter)>;
+type Letters = Vec<(Rank, Box<DeadLetter>)>;
 
 impl Reader {
     pub fn new(store: Store, wanted: Arc<Wanted>, states: States) -> Self {
@@ -98,7 +102,7 @@ impl Reader {
                 Read::Gone(path) => return Ok(Read::Gone(path)),
                 Read::Not(file) => return Ok(Read::Not(file)),
             };
-            let tell = |(rank, letter): &(Rank, DeadLetter)| {
+            let tell = |(rank, letter): &(Rank, Box<DeadLetter>)| {
                 let summary = letter.summary();
                 (*rank, tell(&summary, states.of(summary.id)))
             };
@@ -167,6 +171,30 @@ impl Reader {
         }
     }
 
+    /// Those of `ids`, of which nothing else need be known, as far as it takes to give them back. Bodies that lie
+    /// elsewhere are not read.
+    pub async fn returnable(
+        self,
+        facts: Arc<Facts>,
+        ids: Arc<HashSet<Ulid>>,
+    ) -> Result<Read<Vec<(Rank, Box<Returnable>)>>, StoreError> {
+        let bytes = match self.get(&facts.path).await? {
+            Read::Done(bytes) => bytes,
+            Read::Gone(path) => return Ok(Read::Gone(path)),
+            Read::Not(file) => return Ok(Read::Not(file)),
+        };
+        let order = self.wanted.order;
+        let read = move || {
+            let file = File::whole(bytes)?;
+            let picked = picked(&file, &ids)?;
+            let mut found = Vec::new();
+            let ranked = |letter: Returnable| (order.rank(Cursor::of(letter.dead_at, letter.id)), Box::new(letter));
+            file.returnable(&picked, |letters| found.extend(letters.into_iter().map(ranked)))?;
+            Ok(found)
+        };
+        Ok(blocking(&facts.path, read).await)
+    }
+
     /// Without those letters whose body lies elsewhere and is not as asked for.
     async fn looked_into(&self, path: &str, letters: Letters) -> Result<Read<Letters>, StoreError> {
         let mut kept = Vec::with_capacity(letters.len());
@@ -188,17 +216,22 @@ impl Reader {
         Ok(Read::Done(kept))
     }
 
-    /// Puts a body that lies elsewhere into its letter.
-    pub async fn fill(&self, letter: &mut DeadLetter) -> Result<Result<(), Unreadable>, StoreError> {
-        let Some(blob) = letter.blob.clone() else { return Ok(Ok(())) };
-        let not = |source| Ok(Err(Unreadable { path: blob.path.clone(), source }));
-        match self.get(&blob.path).await? {
+    /// Puts a body that lies elsewhere into its message.
+    pub async fn fill(
+        &self,
+        message: &mut Message,
+        blob: &mut Option<Blob>,
+        sha256: Option<[u8; 32]>,
+    ) -> Result<Result<(), Unreadable>, StoreError> {
+        let Some(Blob { path, .. }) = blob else { return Ok(Ok(())) };
+        let not = |source| Ok(Err(Unreadable { path: path.clone(), source }));
+        match self.get(path).await? {
             Read::Done(body) => {
-                if letter.body_sha256.is_some_and(|hash| Sha256::digest(&body)[..] != hash) {
+                if sha256.is_some_and(|hash| Sha256::digest(&body)[..] != hash) {
                     return not(ReadError::OtherBody);
                 }
-                letter.message.body = body.into();
-                letter.blob = None;
+                message.body = body.into();
+                *blob = None;
                 Ok(Ok(()))
             }
             Read::Gone(path) => not(ReadError::Refused(StoreError::Missing { path })),
@@ -251,7 +284,25 @@ pub(super) async fn blocking<T: Send + 'static>(
     }
 }
 
+/// For each letter of the file, whether it is one of `ids`.
+fn picked(file: &File, ids: &HashSet<Ulid>) -> Result<Vec<bool>, DecodeError> {
+    let mut picked = Vec::new();
+    file.ids(|id| picked.push(ids.contains(&id)))?;
+    Ok(picked)
+}
+
+/// Those of `ids`, of which nothing else need be known.
+fn letters_among(file: &File, wanted: &Wanted, ids: &HashSet<Ulid>) -> Result<Letters, DecodeError> {
+    let mut found = Letters::new();
+    file.picked(&picked(file, ids)?, |letters| found.extend(letters.into_iter().map(|letter| wanted.ranked(letter))))?;
+    wanted.cut(&mut found);
+    Ok(found)
+}
+
 fn letters(file: &File, wanted: &Wanted, states: &States) -> Result<Letters, DecodeError> {
+    if let Some(ids) = &wanted.among {
+        return letters_among(file, wanted, ids);
+    }
     let filter = &wanted.filter;
     let mut ranks: Vec<Option<Rank>> = Vec::new();
     file.summaries(|letter| ranks.push(wanted.matched(letter, states.of(letter.id))))?;
@@ -270,7 +321,7 @@ fn letters(file: &File, wanted: &Wanted, states: &States) -> Result<Letters, Dec
         let is_wanted = |letter: &DeadLetter| {
             filter.matches_headers(letter) && (letter.blob.is_some() || filter.matches_body(&letter.message.body))
         };
-        let ranked = letters.into_iter().filter(is_wanted).map(|letter| (wanted.rank(&letter.summary()), letter));
+        let ranked = letters.into_iter().filter(is_wanted).map(|letter| wanted.ranked(letter));
         found.extend(ranked);
         if found.len() / 2 > wanted.most && !filter.asks_for_body() {
             wanted.cut(&mut found);

@@ -228,9 +228,9 @@ async fn recover(store: &Store, letter: &DeadLetter) {
         code: "".into(),
         issues: Vec::new(),
         event_id: None,
-        instance: "host_1".to_owned(),
-        version: "0.1.0".to_owned(),
-        flush_id: id(5 * DAY, 1).to_string(),
+        instance: "host_1".into(),
+        version: "0.1.0".into(),
+        flush_id: id(5 * DAY, 1).to_string().into(),
     };
     let path = attempts::path("flights", at(5 * DAY), id(5 * DAY, 1), "host_1", 0);
     store.create(&path, attempts::encode(&[attempt]).unwrap()).await.unwrap();
