@@ -118,7 +118,7 @@ pub enum ListError {
 /// # Errors
 /// See [`ListError`].
 pub async fn take_list(parts: &ListParts, list: List, stop: &Stop, watch: &dyn Watch) -> Result<ListReport, ListError> {
-    let resume = resume_point(parts, &list).await?;
+    let resume = resume_point(parts, &list.name, list.sha256.as_deref()).await?;
     let start = Place { offset: resume.from.offset, items: resume.from.line - 1 };
     let report = ListReport { skipped: start.items, ..ListReport::default() };
     if resume.from.complete {
@@ -156,9 +156,9 @@ pub async fn take_list(parts: &ListParts, list: List, stop: &Stop, watch: &dyn W
     taken.map(|()| run.report)
 }
 
-async fn resume_point(parts: &ListParts, list: &List) -> Result<Resume, ListError> {
-    let Some(sha256) = &list.sha256 else { return Ok(Resume::of(&[])) };
-    let in_store = |error| ListError::Store { name: list.name.clone(), source: error };
+async fn resume_point(parts: &ListParts, name: &str, sha256: Option<&str>) -> Result<Resume, ListError> {
+    let Some(sha256) = sha256 else { return Ok(Resume::of(&[])) };
+    let in_store = |error| ListError::Store { name: name.to_owned(), source: error };
     let (log, pipeline) = (&parts.committer.log, &parts.plan.config.name);
     let now = (parts.surroundings.now)();
     log.resolve(pipeline, now, parts.flush_grace, parts.liveness.as_ref()).await.map_err(in_store)?;
@@ -174,7 +174,7 @@ async fn resume_point(parts: &ListParts, list: &List) -> Result<Resume, ListErro
         _ => format!("which cannot be seen from here, and counts as dead after {:?}", parts.flush_grace),
     };
     let owner = format!("process {} of instance {} on {}, {state}", owner.pid, owner.instance, owner.host);
-    Err(ListError::Busy { name: list.name.clone(), owner })
+    Err(ListError::Busy { name: name.to_owned(), owner })
 }
 
 struct ListRun<'a> {

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tracing::warn;
 use ulid::Ulid;
 
-use crate::dlq::log::{Event, Job, JobCounts, JobStatus, PIPELINE, Said, State};
+use crate::dlq::log::{Conflict, Event, Job, JobCounts, JobStatus, LogError, PIPELINE, Said, State};
 use crate::ingest::{self, Committer, ListParts, Stop};
 use crate::receipt::Tally;
 use crate::replay::broker::{self, CourierError, Fate};
@@ -238,34 +238,62 @@ impl Replays {
         self.tell(said, &Event::JobCancelled { job: id }).await
     }
 
+    /// Lets a job that is ours rest until somebody resumes or cancels it, for the reason `why`.
+    ///
+    /// # Errors
+    /// See [`ReplayError`].
+    pub async fn halt(&self, id: Ulid, why: String) -> Result<(), ReplayError> {
+        let mut state = self.log.load().await?;
+        let actor = state.job(id).ok_or(ReplayError::NoJob(id))?.started.actor.clone();
+        let said = Said::by((self.surroundings.now)(), &actor);
+        let event = Event::JobHalted { job: id, owner: self.owner.clone(), why };
+        match self.log.append(&mut state, &said, &event).await {
+            // Cancelled, taken or halted meanwhile: it rests already.
+            Ok(_) | Err(LogError::Conflict(Conflict::Is { .. } | Conflict::Taken(_))) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     async fn tell(&self, said: &Said, event: &Event) -> Result<(), ReplayError> {
         let mut state = self.log.load().await?;
         self.log.append(&mut state, said, event).await?;
         Ok(())
     }
 
-    /// Every job that is known, the newest first.
+    /// The newest jobs that are known, at most `limit`, the newest first.
     ///
     /// # Errors
     /// See [`ReplayError`].
-    pub async fn jobs(&self) -> Result<Vec<JobView>, ReplayError> {
+    pub async fn jobs(&self, limit: usize) -> Result<Vec<JobView>, ReplayError> {
         let state = self.log.load().await?;
         let mut views = Vec::new();
-        for (&id, job) in state.jobs().iter().rev() {
-            let progress = match &job.status {
-                JobStatus::Finished { counts } => {
-                    Progress { done: job.letters, counts: *counts, ..Progress::default() }
-                }
-                _ if job.destination == PIPELINE => self.progress(&job.pipeline, &job.plan, job.started.at).await?,
-                _ => {
-                    let sent = broker::progress(&self.store, id).await.map_err(CourierError::from)?;
-                    Progress { done: sent.settled.len() as u64, counts: send::counts(&sent), ..Progress::default() }
-                }
-            };
-            let process = (!job.status.is_over()).then(|| (self.liveness)(&job.owner));
-            views.push(JobView { id, job: job.clone(), done: progress.done, counts: progress.counts, process });
+        for (&id, job) in state.jobs().iter().rev().take(limit) {
+            views.push(self.view(id, job).await?);
         }
         Ok(views)
+    }
+
+    /// One job.
+    ///
+    /// # Errors
+    /// See [`ReplayError`].
+    pub async fn job(&self, id: Ulid) -> Result<JobView, ReplayError> {
+        let state = self.log.load().await?;
+        let job = state.job(id).ok_or(ReplayError::NoJob(id))?;
+        self.view(id, job).await
+    }
+
+    async fn view(&self, id: Ulid, job: &Job) -> Result<JobView, ReplayError> {
+        let progress = match &job.status {
+            JobStatus::Finished { counts } => Progress { done: job.letters, counts: *counts, ..Progress::default() },
+            _ if job.destination == PIPELINE => self.progress(&job.pipeline, &job.plan, job.started.at).await?,
+            _ => {
+                let sent = broker::progress(&self.store, id).await.map_err(CourierError::from)?;
+                Progress { done: sent.settled.len() as u64, counts: send::counts(&sent), ..Progress::default() }
+            }
+        };
+        let process = (!job.status.is_over()).then(|| (self.liveness)(&job.owner));
+        Ok(JobView { id, job: job.clone(), done: progress.done, counts: progress.counts, process })
     }
 
     /// Runs a job that is ours, until it ends, is taken away or `stop`.

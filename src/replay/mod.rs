@@ -18,6 +18,7 @@ mod reins; // what the log says of a job while it runs
 mod report; // what a dry run found
 mod run; // one run of a job, through the pipeline
 mod send; // to a broker
+mod tasks; // in a process that does other things, too
 mod to_file; // into a file
 
 use std::io::{self, Write};
@@ -29,11 +30,13 @@ use ulid::Ulid;
 pub use canary::Canary;
 pub use dry_run::{DryRunOptions, DryRunWatch, GOOD_EVENTS};
 pub use job::{JobEnd, JobView, JobWatch, ReplayOptions, Resumed, Start, Unwatched};
+pub use letters::LettersError;
 pub use pace::Pace;
 pub use planning::{PlanRequest, Planned, PlanningError};
 pub use report::{
     ArchivedAlready, ChangeCount, DryRunReport, GoodReport, GroupCount, OldGroup, PartitionCount, ReasonCount,
 };
+pub use tasks::{DryRun, TaskError, Tasks};
 
 use crate::config::{self, Config};
 use crate::dlq::attempts::{Attempts, AttemptsError, Recovered};
@@ -43,7 +46,6 @@ use crate::ingest::{self, ListError, LookAt, Surroundings};
 use crate::metrics::Metrics;
 use crate::replay::broker::CourierError;
 use crate::replay::candidate::CandidateError;
-use crate::replay::letters::LettersError;
 use crate::replay::plan::PlanError;
 use crate::store::flush::{FlushError, Owner};
 use crate::store::{Store, StoreError};

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use futures_util::TryStreamExt;
 use tracing::{info, warn};
 use ulid::Ulid;
@@ -44,7 +45,8 @@ pub(super) enum Pass {
 }
 
 /// One run of a job, wherever its letters go.
-pub(super) trait Run<'a> {
+#[async_trait]
+pub(super) trait Run<'a>: Send {
     fn reins(&mut self) -> &mut Reins<'a>;
 
     /// Gives letters back until there are no more, or somebody is to decide.

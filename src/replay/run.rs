@@ -31,6 +31,7 @@ pub(super) struct JobRun<'a> {
     pub feed: Feed,
 }
 
+#[async_trait]
 impl<'a> Run<'a> for JobRun<'a> {
     fn reins(&mut self) -> &mut Reins<'a> {
         &mut self.reins

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use tokio::time::Instant;
 use ulid::Ulid;
 
@@ -66,6 +67,7 @@ impl Known {
     }
 }
 
+#[async_trait]
 impl<'a> Run<'a> for SendRun<'a> {
     fn reins(&mut self) -> &mut Reins<'a> {
         &mut self.reins

@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use tokio::time::Instant;
 
 use crate::dlq::line;
@@ -42,6 +43,7 @@ enum Output {
     Parquet(Box<Encoder<Box<dyn Draft>>>),
 }
 
+#[async_trait]
 impl<'a> Run<'a> for FileRun<'a> {
     fn reins(&mut self) -> &mut Reins<'a> {
         &mut self.reins

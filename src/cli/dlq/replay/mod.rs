@@ -66,10 +66,7 @@ async fn plan(replays: &Replays, arguments: &PlanArguments, out: &mut impl Write
 }
 
 async fn revert(replays: &Replays, arguments: &RevertArguments, out: &mut impl Write) -> anyhow::Result<Outcome> {
-    let jobs = replays.jobs().await?;
-    let job = jobs.into_iter().find(|job| job.id == arguments.job);
-    let job =
-        job.with_context(|| format!("there is no job {}: `parqueduct dlq jobs` shows which there are", arguments.job))?;
+    let job = replays.job(arguments.job).await?;
     let pipeline = replays.read_plan(&job.job.plan).await?.terms.pipeline;
     let request = PlanRequest { of_job: Some(arguments.job), ..request(pipeline, &arguments.terms)? };
     freeze(replays, &request, &arguments.terms, out).await
@@ -245,8 +242,7 @@ async fn go(replays: &Replays, job: Ulid, pace: Pace, json: bool, out: &mut impl
 }
 
 async fn jobs(replays: &Replays, arguments: &JobsArguments, out: &mut impl Write) -> anyhow::Result<Outcome> {
-    let mut jobs = replays.jobs().await?;
-    jobs.truncate(arguments.limit.unwrap_or(usize::MAX));
+    let jobs = replays.jobs(arguments.limit.unwrap_or(usize::MAX)).await?;
     if arguments.json {
         for job in &jobs {
             told::write_job_json(out, job)?;
