@@ -5,16 +5,11 @@ use std::time::Duration;
 
 use crate::app::machine;
 use crate::config::{self, Config, PipelineKind};
-use crate::dlq::log::Log;
-use crate::dlq::records::Records;
 use crate::dlq::veil::Veil;
 use crate::http;
 use crate::ingest::Plan;
 use crate::metrics::{Metrics, PipelineMetrics};
-use crate::store::Store;
-
-/// Files of dead letters that the API reads at the same time.
-const READS_MAX: usize = 4;
+use crate::replay::Tasks;
 
 /// What an answer may take beyond its time limit until its connection counts as silent.
 const SILENCE_MARGIN: Duration = Duration::from_secs(30);
@@ -24,8 +19,8 @@ pub(super) fn parts(
     config: &Config,
     api: &config::Api,
     plans: &[(Arc<PipelineMetrics>, Plan)],
-    store: &Store,
     metrics: &Arc<Metrics>,
+    tasks: Arc<Tasks>,
 ) -> http::api::Parts {
     let masked = &config.dlq.mask;
     let pipeline = |plan: &Plan| {
@@ -43,8 +38,9 @@ pub(super) fn parts(
     http::api::Parts {
         config: api.clone(),
         pipelines: plans.iter().map(|(_, plan)| pipeline(plan)).collect(),
-        records: Records::remembering(store.clone(), READS_MAX, config.dlq.index_bytes),
-        log: Log::new(store.clone()),
+        records: Arc::clone(&tasks.replays().records),
+        log: tasks.replays().log.clone(),
+        tasks,
         veil_of_unknown: Veil::of_unknown(masked),
         metrics: Arc::clone(metrics),
         now: machine::now,

@@ -33,7 +33,7 @@ pub fn replays_over(config: Arc<Config>, store: Store) -> Replays {
     let read = |path: &Path| std::fs::read_to_string(path);
     Replays {
         log: Log::new(store.clone()),
-        records: Arc::new(Records::new(store.clone(), READS_MAX)),
+        records: Arc::new(Records::remembering(store.clone(), READS_MAX, config.dlq.index_bytes)),
         attempts: Arc::new(Attempts::new(store.clone())),
         surroundings: machine::surroundings(),
         broker: machine::broker_surroundings(),

@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::http;
 use crate::ingest::{Committer, LookBackLimits, PipelineParts, Plan, ShardPanicked, Stop, await_store, run_pipeline};
 use crate::metrics::{Metrics, PipelineMetrics};
+use crate::replay::Tasks;
 use crate::store::flush::FlushLog;
 use crate::store::{Capabilities, Store};
 
@@ -35,7 +36,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         .collect();
     let broker: Arc<dyn Broker> = Arc::new(Rabbit::new(&config.rabbitmq, machine::broker_surroundings())?);
     let stop = Stop::default();
-    let mut http = JoinSet::new();
+    let (mut http, mut pipelines) = (JoinSet::new(), JoinSet::new());
     if let Some(address) = config.http.listen {
         let listener =
             TcpListener::bind(address).await.with_context(|| format!("http.listen: {address} cannot be bound"))?;
@@ -46,7 +47,18 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             now: machine::now,
             unacked_age_max: config.run.unacked_age_max,
         };
-        let api = config.http.api.as_ref().map(|api| app::api::parts(&config, api, &plans, &store, &metrics));
+        let api = config.http.api.as_ref().map(|api| {
+            let replays = app::replays_over(Arc::new(config.clone()), store.clone());
+            let tasks = Tasks::new(replays, api.tasks_max, stop.clone());
+            // They are drained as pipelines are.
+            let (drain, ended) = (stop.drain.clone(), Arc::clone(&tasks));
+            pipelines.spawn(async move {
+                drain.cancelled().await;
+                ended.ended().await;
+                Ok(())
+            });
+            app::api::parts(&config, api, &plans, &metrics, tasks)
+        });
         let limits = app::api::limits(&config.http);
         let halted = stop.halt.clone();
         http.spawn(async move {
@@ -64,7 +76,6 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         async move { app::foresee::warn_of_the_foreseen(&config).await }
     });
     let drain_timeout = config.run.drain_timeout;
-    let mut pipelines = JoinSet::new();
     for (pipeline_metrics, plan) in plans {
         let start = Start {
             plan,

@@ -208,6 +208,8 @@ pub struct Api {
     pub body_max: usize,
     /// Rows of a page.
     pub page_max: usize,
+    /// Replays and dry runs at the same time.
+    pub tasks_max: usize,
 }
 
 /// One who may use the API.

@@ -195,6 +195,8 @@ section! {
         body_max: Size = default("1MiB"), within "1KiB" to "64MiB";
         /// Rows of a page of the API; what asks for more is refused.
         page_max: u64 = default(1000), within 1 to 10000;
+        /// Replays and dry runs that are started over the API and run at the same time; what is beyond is refused.
+        tasks_max: u64 = default(4), within 1 to 64;
         /// Connections open at once, those for metrics and health among them; further ones wait.
         connections_max: u64 = default(256), within 8 to 65536;
     }

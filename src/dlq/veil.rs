@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::filter::{Filter, ValueIs};
 use crate::config::Masked;
 use crate::mask::{MASKED, Mask};
 use crate::value::{Pointer, push_segment};
@@ -57,6 +58,29 @@ impl Veil {
             (None, Some(_)) => self.hides_property("message_id"),
         };
         id.map(|id| if hidden { MASKED } else { id })
+    }
+
+    /// What `filter` asks about that is hidden, if it does.
+    pub fn hides_from(&self, filter: &Filter) -> Option<&'static str> {
+        let hides_value = |value: &ValueIs| match (&self.body, Pointer::parse(&value.path)) {
+            (Some(mask), Ok(pointer)) => mask.touches(pointer.segments()),
+            _ => true,
+        };
+        let hides_any = || self.body.as_ref().is_none_or(|mask| !mask.is_empty());
+        if filter.headers.iter().any(|header| self.hides_header(&header.name)) {
+            return Some("that header");
+        }
+        if filter.values.iter().any(hides_value) {
+            return Some("that field");
+        }
+        if filter.text.is_some() && hides_any() {
+            return Some("text in bodies");
+        }
+        if filter.event_id.is_some() && self.event_id(Some("")) == Some(MASKED) {
+            return Some("event id");
+        }
+        let property = [("app_id", &filter.producer), ("message_id", &filter.message_id)];
+        property.into_iter().find(|(name, asked)| asked.is_some() && self.hides_property(name)).map(|(name, _)| name)
     }
 
     /// The path of an issue, which holds names of the event: cut where the hidden begins.

@@ -1,6 +1,7 @@
 //! The API of a running program: what its document says is what it does, and nobody changes or sees what is not for
 //! them.
 
+mod acts;
 mod document;
 mod guide;
 mod place;

@@ -33,6 +33,7 @@ pub(super) fn check(http: &raw::Http, reader: &mut Reader<'_>) -> Option<Http> {
         request_timeout: http.request_timeout.as_ref()?.value,
         body_max: usize::try_from(http.body_max.as_ref()?.value.0).unwrap_or(usize::MAX),
         page_max: usize::try_from(number(&http.page_max)?).unwrap_or(usize::MAX),
+        tasks_max: usize::try_from(number(&http.tasks_max)?).unwrap_or(usize::MAX),
     };
     Some(Http {
         listen: listen?,

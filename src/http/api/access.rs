@@ -155,6 +155,7 @@ mod tests {
             request_timeout: Duration::from_secs(1),
             body_max: 1024,
             page_max: 10,
+            tasks_max: 2,
         };
         Access::new(&config, now)
     }

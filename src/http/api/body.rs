@@ -1,9 +1,11 @@
 //! What is asked in the query, and answers.
 
+use std::sync::Arc;
+
 use axum::body::Body;
-use axum::extract::{FromRequestParts, Query};
-use axum::http::header;
+use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -11,7 +13,9 @@ use futures_util::Stream;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::Api;
 use super::problem::Problem;
+use super::shape::object;
 
 pub(super) const JSON: &str = "application/json";
 pub(super) const LINES: &str = "application/x-ndjson";
@@ -28,6 +32,45 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Asked<T> {
             Err(rejection) => Err(Problem::bad_request(format!("the query: {}", rejection.body_text()))),
         }
     }
+}
+
+/// The body, which is JSON of that shape, every name of it known.
+pub(super) struct Posted<T>(pub(super) T);
+
+impl<T: DeserializeOwned> FromRequest<Arc<Api>> for Posted<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, Problem> {
+        let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        let essence = kind.split(';').next().unwrap_or_default().trim();
+        if !essence.eq_ignore_ascii_case(JSON) {
+            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("send the body as {JSON}")));
+        }
+        let max = api.config.body_max;
+        let body = axum::body::to_bytes(request.into_body(), max).await.map_err(|_| {
+            let detail = format!("a body has at most {max} bytes (http.body_max), and all that its length promises");
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
+        })?;
+        let mut deserializer = serde_json::Deserializer::from_slice(&body);
+        let read = object(&mut deserializer).and_then(|asked| deserializer.end().map(|()| asked));
+        read.map(Self).map_err(|error| {
+            let status = match error.classify() {
+                serde_json::error::Category::Data => StatusCode::UNPROCESSABLE_ENTITY,
+                _ => StatusCode::BAD_REQUEST,
+            };
+            Problem::new(status, format!("the body: {error}"))
+        })
+    }
+}
+
+/// The same with another status and the place of what it made or began.
+pub(super) fn json_at<T: Serialize>(status: StatusCode, place: &str, value: &T) -> Response {
+    let mut response = json(value);
+    *response.status_mut() = status;
+    if let Ok(place) = HeaderValue::try_from(place) {
+        response.headers_mut().insert(header::LOCATION, place);
+    }
+    response
 }
 
 /// One value as JSON.

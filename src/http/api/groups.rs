@@ -14,7 +14,7 @@ use super::problem::Problem;
 use super::{Api, cursor};
 use crate::config::Role;
 use crate::dlq::fingerprint::GroupId;
-use crate::dlq::groups::Group;
+use crate::dlq::groups::{Group, State as GroupState};
 use crate::dlq::records::Filter;
 
 /// Rows of a page when nobody says how many.
@@ -40,7 +40,7 @@ pub(super) struct GroupView {
     path: String,
     /// What is wrong, in a sentence.
     title: String,
-    /// Where it is in its life.
+    /// Where it is in its life: open, acknowledged, resolved, regressed or ignored.
     state: &'static str,
     /// Letters counted here: those whose first issue it is. These counts add up to all letters.
     count: u64,
@@ -92,11 +92,37 @@ pub(super) struct GroupsAsked {
     /// Only of letters dead before that time.
     #[param(format = DateTime)]
     until: Option<String>,
+    /// Only groups in that state.
+    #[param(inline)]
+    state: Option<StateAsked>,
     /// Rows of the page.
     #[param(minimum = 1)]
     limit: Option<u64>,
     /// From the page before.
     cursor: Option<String>,
+}
+
+/// Where a group is in its life.
+#[derive(Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum StateAsked {
+    Open,
+    Acknowledged,
+    Resolved,
+    Regressed,
+    Ignored,
+}
+
+impl From<StateAsked> for GroupState {
+    fn from(asked: StateAsked) -> Self {
+        match asked {
+            StateAsked::Open => GroupState::Open,
+            StateAsked::Acknowledged => GroupState::Acknowledged,
+            StateAsked::Resolved => GroupState::Resolved,
+            StateAsked::Regressed => GroupState::Regressed,
+            StateAsked::Ignored => GroupState::Ignored,
+        }
+    }
 }
 
 /// All groups
@@ -122,7 +148,12 @@ pub(super) async fn list(
         until: parse_instant("until", asked.until.as_deref())?,
         ..Filter::default()
     };
-    let (groups, unreadable) = api.parts.records.groups(&filter).await.map_err(|error| Problem::of_search(&error))?;
+    let (mut groups, unreadable) =
+        api.parts.records.groups(&filter).await.map_err(|error| Problem::of_search(&error))?;
+    api.journal.stand(&mut groups).await?;
+    if let Some(state) = asked.state {
+        groups.retain(|group| group.state == state.into());
+    }
     let mut rest = groups.into_iter().skip_while(|group| after.as_ref().is_some_and(|after| Key::of(group) <= *after));
     let page: Vec<Group> = rest.by_ref().take(size).collect();
     let next_cursor = page.last().filter(|_| rest.next().is_some()).map(|last| Key::of(last).write());
@@ -144,10 +175,17 @@ pub(super) async fn one(
     Extension(caller): Extension<Caller>,
     Path(group): Path<String>,
 ) -> Result<Response, Problem> {
-    let filter = Filter { group: Some(group_id(&group)?), ..Filter::default() };
-    let (groups, _) = api.parts.records.groups(&filter).await.map_err(|error| Problem::of_search(&error))?;
-    let group = groups.into_iter().next().ok_or_else(|| Problem::not_found("no dead letter is of that group"))?;
+    let group = find(&api, &group_id(&group)?).await?;
     Ok(json(&view(&api, &caller, group)))
+}
+
+/// The group of that id, with its state.
+pub(super) async fn find(api: &Api, id: &GroupId) -> Result<Group, Problem> {
+    let filter = Filter { group: Some(id.clone()), ..Filter::default() };
+    let (mut groups, _) = api.parts.records.groups(&filter).await.map_err(|error| Problem::of_search(&error))?;
+    groups.truncate(1);
+    api.journal.stand(&mut groups).await?;
+    groups.pop().ok_or_else(|| Problem::not_found("no dead letter is of that group"))
 }
 
 /// The id in a path or a query.
@@ -155,7 +193,7 @@ pub(super) fn group_id(text: &str) -> Result<GroupId, Problem> {
     GroupId::parse(text).ok_or_else(|| Problem::bad_request(format!("group: an id matches {GROUP_PATTERN}")))
 }
 
-fn view(api: &Api, caller: &Caller, group: Group) -> GroupView {
+pub(super) fn view(api: &Api, caller: &Caller, group: Group) -> GroupView {
     let veiled = caller.role == Role::Viewer;
     let veil = api.parts.veil(&group.pipeline);
     let producers =

@@ -9,6 +9,10 @@ use ulid::Ulid;
 use super::access::Caller;
 use super::problem::Problem;
 use crate::config::Role;
+use crate::dlq::decide::{self, DecideError, Decision};
+use crate::dlq::fingerprint::GroupId;
+use crate::dlq::groups::Group;
+use crate::dlq::life;
 use crate::dlq::log::{Event, Log, LogError, Said, State};
 
 /// The log, and what it came to as far as this process has read it.
@@ -39,6 +43,36 @@ impl Journal {
         let appended = self.log.append(&mut state, &said, &Event::PayloadRead { letter }).await;
         *held = Some(state);
         appended.map(drop).map_err(|error| of_log(&error))
+    }
+
+    /// Decides about a group, of which there are letters.
+    pub(super) async fn decide(&self, group: &GroupId, decision: &Decision, said: &Said) -> Result<(), Problem> {
+        let mut held = self.state.lock().await;
+        let mut state = self.known(&mut held).await?;
+        let groups = std::slice::from_ref(group);
+        let decided = decide::decide(&self.log, &mut state, |_| true, groups, decision, said).await;
+        *held = Some(state);
+        match decided {
+            Ok(_) => Ok(()),
+            Err(DecideError::Log { source, .. }) => Err(of_log(&source)),
+            Err(other) => Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, other.to_string())),
+        }
+    }
+
+    /// Gives each of `groups` its state. What cannot be trusted of the log is left out, and noted.
+    pub(super) async fn stand(&self, groups: &mut [Group]) -> Result<(), Problem> {
+        let mut held = self.state.lock().await;
+        let mut state = held.take().unwrap_or_default();
+        let refreshed = self.log.refresh(&mut state).await;
+        life::stand(groups, &state);
+        match refreshed {
+            Ok(()) => *held = Some(state),
+            Err(error @ LogError::Broken { .. }) => {
+                warn!(error = %crate::ingest::chain(&error), "states of groups are those before the log was broken");
+            }
+            Err(error) => return Err(of_log(&error)),
+        }
+        Ok(())
     }
 
     /// What was read last, or else all of it.

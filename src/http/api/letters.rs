@@ -2,7 +2,6 @@
 
 mod view;
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use axum::extract::{Extension, Path, State};
@@ -12,7 +11,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use serde::Deserialize;
 use ulid::Ulid;
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
 
 use super::accept::choose;
 use super::access::Caller;
@@ -24,8 +23,11 @@ use super::{Api, cursor, groups};
 use crate::config::Role;
 use crate::decode::{JsonDecoder, JsonLimits};
 use crate::dlq::record::DeadLetter;
-use crate::dlq::records::{Filter, Order, Unreadable};
+use crate::dlq::record::Summary;
+use crate::dlq::records::{Cursor, Filter, HeaderIs, LetterState, Order, Page, ValueIs};
+use crate::dlq::veil::Veil;
 use crate::mask::Mask;
+use crate::value::Pointer;
 use view::{LetterRow, LetterView, LettersPage, Row};
 
 /// Rows of a page when nobody says how many.
@@ -59,6 +61,27 @@ pub(super) struct LettersAsked {
     /// Only those dead before that time.
     #[param(format = DateTime)]
     until: Option<String>,
+    /// Only those of which this became.
+    #[param(inline)]
+    state: Option<StateAsked>,
+    /// Only from this queue.
+    queue: Option<String>,
+    /// Only from this exchange.
+    exchange: Option<String>,
+    /// Only with this routing key.
+    routing_key: Option<String>,
+    /// Only with this app_id property.
+    producer: Option<String>,
+    /// Only with this event id.
+    event_id: Option<String>,
+    /// Only with this message_id property.
+    message_id: Option<String>,
+    /// Only with this header: NAME=VALUE.
+    header: Option<String>,
+    /// Only where a JSON pointer into the body points at this value: /carrier=AA.
+    r#where: Option<String>,
+    /// Only where the body holds this text.
+    text: Option<String>,
     /// Rows of the page; of application/x-ndjson rows in all, where none means all there are.
     #[param(minimum = 1)]
     limit: Option<u64>,
@@ -66,17 +89,70 @@ pub(super) struct LettersAsked {
     cursor: Option<String>,
 }
 
+/// What became of a letter.
+#[derive(Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum StateAsked {
+    Dead,
+    Recovered,
+}
+
 impl LettersAsked {
     fn filter(&self) -> Result<Filter, Problem> {
+        let pair = |name: &str, text: &Option<String>| match text.as_deref().map(|text| text.split_once('=')) {
+            None => Ok(None),
+            Some(Some((left, right))) => Ok(Some((left.to_owned(), right.to_owned()))),
+            Some(None) => Err(Problem::bad_request(format!("{name}: write what is looked at, =, and its value"))),
+        };
+        let header = pair("header", &self.header)?.map(|(name, value)| HeaderIs { name, value });
+        let value = pair("where", &self.r#where)?.map(|(path, value)| ValueIs { path, value });
+        if value.as_ref().is_some_and(|value| Pointer::parse(&value.path).is_err()) {
+            return Err(Problem::bad_request("where: write a JSON pointer, =, and a value: /carrier=AA"));
+        }
         Ok(Filter {
+            state: self.state.map(|state| match state {
+                StateAsked::Dead => LetterState::Dead,
+                StateAsked::Recovered => LetterState::Recovered,
+            }),
+            queue: self.queue.clone(),
+            exchange: self.exchange.clone(),
+            routing_key: self.routing_key.clone(),
+            producer: self.producer.clone(),
+            event_id: self.event_id.clone(),
+            message_id: self.message_id.clone(),
+            headers: header.into_iter().collect(),
+            values: value.into_iter().collect(),
+            text: self.text.clone(),
             pipeline: pipeline_name(self.pipeline.clone())?,
             group: self.group.as_deref().map(groups::group_id).transpose()?,
             code: self.code.clone(),
             since: parse_instant("since", self.since.as_deref())?,
             until: parse_instant("until", self.until.as_deref())?,
-            ..Filter::default()
         })
     }
+}
+
+/// Refuses a search by which a viewer could find out, by trying, what is masked.
+fn may_search(api: &Api, caller: &Caller, filter: &Filter) -> Result<(), Problem> {
+    if caller.role != Role::Viewer {
+        return Ok(());
+    }
+    match veils(api, filter.pipeline.as_deref()).find_map(|veil| veil.hides_from(filter)) {
+        None => Ok(()),
+        Some(what) => {
+            let detail = format!("viewers cannot search by {what}, for it is masked; naming one pipeline may help");
+            Err(Problem::forbidden(detail))
+        }
+    }
+}
+
+/// What hides things of the letters of `pipeline`, or of any.
+fn veils<'a>(api: &'a Api, pipeline: Option<&str>) -> impl Iterator<Item = &'a Veil> {
+    let (one, all) = match pipeline {
+        Some(pipeline) => (Some(api.parts.veil(pipeline)), &[][..]),
+        None => (Some(&api.parts.veil_of_unknown), &api.parts.pipelines[..]),
+    };
+    one.into_iter().chain(all.iter().map(|pipeline| &pipeline.veil))
 }
 
 /// All letters
@@ -98,6 +174,7 @@ pub(super) async fn list(
 ) -> Result<Response, Problem> {
     let size = cursor::page_size(asked.limit, PAGE, api.config.page_max)?;
     let filter = asked.filter()?;
+    may_search(&api, &caller, &filter)?;
     let after = asked.cursor.as_deref().map(read_cursor).transpose()?;
     if &*form.0 == LINES {
         let left = asked.limit.map_or(usize::MAX, |_| size);
@@ -105,49 +182,22 @@ pub(super) async fn list(
     }
     let page = page(&api, &filter, after, size).await?;
     Ok(json(&LettersPage {
-        next_cursor: page.rows.last().filter(|_| page.more).map(|last| cursor::write(KIND, &last.id.to_string())),
+        next_cursor: page.next.map(|last| cursor::write(KIND, &last.to_string())),
         unreadable: page.unreadable.into_iter().map(|file| file.path).collect(),
-        items: page.rows.into_iter().map(|row| row.shown(&api, &caller)).collect(),
+        items: page.letters.into_iter().map(|row| row.shown(&api, &caller)).collect(),
     }))
 }
 
-fn read_cursor(text: &str) -> Result<Ulid, Problem> {
+fn read_cursor(text: &str) -> Result<Cursor, Problem> {
     let key = cursor::read(KIND, text)?;
     key.parse().map_err(|_| Problem::bad_request("cursor: not one that this list gave"))
 }
 
-/// Rows in a row.
-struct Page {
-    rows: Vec<Row>,
-    /// Further ones follow.
-    more: bool,
-    unreadable: Vec<Unreadable>,
-}
-
-/// The next `size` rows behind the letter `after`.
-async fn page(api: &Api, filter: &Filter, after: Option<Ulid>, size: usize) -> Result<Page, Problem> {
-    let mut rows = Vec::new();
-    let mut behind = after.is_none();
-    let mut more = false;
-    let each = |row: Row| {
-        if !behind {
-            behind = Some(row.id) == after;
-        } else if rows.len() < size {
-            rows.push(row);
-        } else {
-            more = true;
-            return ControlFlow::Break(());
-        }
-        ControlFlow::Continue(())
-    };
-    let read = api.parts.records.summaries(filter, Order::NewestFirst, Row::of, each).await;
-    let unreadable = read.map_err(|error| Problem::of_search(&error))?;
-    if !behind {
-        return Err(Problem::bad_request(
-            "cursor: the letter it stands for is gone, or the filter is another; begin anew",
-        ));
-    }
-    Ok(Page { rows, more, unreadable })
+/// The next `size` rows behind `after`.
+async fn page(api: &Api, filter: &Filter, after: Option<Cursor>, size: usize) -> Result<Page<Row>, Problem> {
+    let tell = |letter: &Summary<'_>, _| Row::of(letter);
+    let read = api.parts.records.page_of_rows(filter, Order::NewestFirst, after, size, tell).await;
+    read.map_err(|error| Problem::of_search(&error))
 }
 
 /// What is left to send of a list.
@@ -155,11 +205,11 @@ struct Rest {
     api: Arc<Api>,
     caller: Caller,
     filter: Filter,
-    after: Option<Ulid>,
+    after: Option<Cursor>,
     left: usize,
 }
 
-fn stream_lines(api: Arc<Api>, caller: Caller, filter: Filter, after: Option<Ulid>, left: usize) -> Response {
+fn stream_lines(api: Arc<Api>, caller: Caller, filter: Filter, after: Option<Cursor>, left: usize) -> Response {
     let rest = Rest { api, caller, filter, after, left };
     lines(stream::try_unfold(Some(rest), |rest| async {
         let Some(mut rest) = rest else { return Ok(None) };
@@ -167,11 +217,11 @@ fn stream_lines(api: Arc<Api>, caller: Caller, filter: Filter, after: Option<Uli
         let page = page(&rest.api, &rest.filter, rest.after, size).await;
         // The status is sent already: an answer that breaks off is how the client sees it.
         let page = page.map_err(|_| std::io::Error::other("the list cannot be read to its end"))?;
-        rest.after = page.rows.last().map(|row| row.id);
-        rest.left -= page.rows.len();
+        rest.after = page.next;
+        rest.left -= page.letters.len();
         let mut out = Vec::new();
-        page.rows.into_iter().for_each(|row| line(&row.shown(&rest.api, &rest.caller), &mut out));
-        let goes_on = page.more && rest.left > 0;
+        page.letters.into_iter().for_each(|row| line(&row.shown(&rest.api, &rest.caller), &mut out));
+        let goes_on = rest.after.is_some() && rest.left > 0;
         Ok(Some((Bytes::from(out), goes_on.then_some(rest))))
     }))
 }

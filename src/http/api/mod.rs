@@ -3,16 +3,20 @@
 
 mod accept; // in which form
 mod access; // who asks, and how often
+mod acts; // decisions about groups
 mod audit;
 mod body; // what is asked, and answered
 mod cursor; // where a page ends
 mod groups;
 mod guard; // what every request passes
+mod jobs; // plans carried out
 mod journal; // what callers do, noted
 mod letters;
 mod operations; // what there is
 mod pipelines;
+mod plans; // what is to go back, and how; tried
 mod problem; // what went wrong
+mod shape; // what bodies look like, where that is not plain
 #[cfg(test)]
 mod tests;
 
@@ -20,7 +24,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::header;
+use axum::http::{StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -30,13 +34,15 @@ use tokio::time::Instant;
 use ulid::Ulid;
 
 use crate::config::{self, Role};
-use crate::dlq::log::Log;
+use crate::dlq::log::{Log, Said};
 use crate::dlq::records::Records;
 use crate::dlq::veil::Veil;
 use crate::metrics::Metrics;
-use access::Access;
+use crate::replay::Tasks;
+use access::{Access, Caller};
 use journal::Journal;
 use operations::{Operations, RulesByRoute};
+use problem::Problem;
 
 /// Where the document is, which is for everybody.
 const DOCUMENT_PATH: &str = "/api/v1/openapi.json";
@@ -45,8 +51,10 @@ const DOCUMENT_PATH: &str = "/api/v1/openapi.json";
 pub struct Parts {
     pub config: config::Api,
     pub pipelines: Vec<Pipeline>,
-    pub records: Records,
+    pub records: Arc<Records>,
     pub log: Log,
+    /// Plans, and what carries them out.
+    pub tasks: Arc<Tasks>,
     /// What viewers do not see of letters whose pipeline is not configured any more.
     pub veil_of_unknown: Veil,
     pub metrics: Arc<Metrics>,
@@ -82,6 +90,15 @@ struct Api {
     document: Bytes,
 }
 
+/// What that caller says, and why.
+fn said(api: &Api, caller: &Caller, reason: &str) -> Result<Said, Problem> {
+    if !reason.starts_with(|first: char| first.is_ascii_graphic()) {
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "reason: begin with a character that can be seen"));
+    }
+    let said = Said::new((api.parts.now)(), &caller.name, reason);
+    said.map_err(|error| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()))
+}
+
 /// The routes, all of them below `/api`.
 pub(super) fn routes(parts: Parts) -> Router {
     let (router, rules, document) = operations().finish(parts.version);
@@ -101,14 +118,29 @@ pub(super) fn routes(parts: Parts) -> Router {
 
 /// Every operation of the API.
 fn operations() -> Operations {
-    use Role::{Operator, Viewer};
+    use Role::{Admin, Operator, Viewer};
     Operations::new()
         .with::<__path_document, _>(None, document)
         .with::<groups::__path_list, _>(Some(Viewer), groups::list)
         .with::<groups::__path_one, _>(Some(Viewer), groups::one)
+        .with::<acts::__path_acknowledge, _>(Some(Operator), acts::acknowledge)
+        .with::<acts::__path_resolve, _>(Some(Operator), acts::resolve)
+        .with::<acts::__path_ignore, _>(Some(Operator), acts::ignore)
+        .with::<acts::__path_reopen, _>(Some(Operator), acts::reopen)
         .with::<letters::__path_list, _>(Some(Viewer), letters::list)
         .with::<letters::__path_one, _>(Some(Viewer), letters::one)
         .with::<letters::__path_body, _>(Some(Viewer), letters::body)
+        .with::<plans::__path_make, _>(Some(Operator), plans::make)
+        .with::<plans::__path_one, _>(Some(Operator), plans::one)
+        .with::<plans::__path_try_out, _>(Some(Operator), plans::try_out)
+        .with::<plans::__path_dry_run, _>(Some(Operator), plans::dry_run)
+        .with::<jobs::__path_replay, _>(Some(Operator), jobs::replay)
+        .with::<jobs::__path_list, _>(Some(Viewer), jobs::list)
+        .with::<jobs::__path_one, _>(Some(Viewer), jobs::one)
+        .with::<jobs::__path_pause, _>(Some(Operator), jobs::pause)
+        .with::<jobs::__path_resume, _>(Some(Operator), jobs::resume)
+        .with::<jobs::__path_cancel, _>(Some(Operator), jobs::cancel)
+        .with::<plans::__path_revert, _>(Some(Admin), plans::revert)
         .with::<audit::__path_list, _>(Some(Operator), audit::list)
         .with::<audit::__path_verify, _>(Some(Operator), audit::verify)
         .with::<pipelines::__path_list, _>(Some(Viewer), pipelines::list)

@@ -7,6 +7,9 @@ use serde::Serialize;
 use tracing::warn;
 use utoipa::ToSchema;
 
+use crate::dlq::attempts::AttemptsError;
+use crate::replay::plan::PlanError;
+use crate::replay::{LettersError, PlanningError, ReplayError, TaskError};
 use crate::store::StoreError;
 use crate::store::flush::FlushError;
 
@@ -89,6 +92,47 @@ impl Problem {
         }
     }
 
+    /// A plan, a dry run or a job could not be made, or not be done.
+    pub(super) fn of_replay(error: &ReplayError) -> Self {
+        let conflict = || Self::new(StatusCode::CONFLICT, line(error));
+        let wrong = || Self::bad_request(line(error));
+        match error {
+            ReplayError::Planning(PlanningError::Unreadable(_)) => Self::failed(error),
+            ReplayError::Planning(PlanningError::Empty { .. } | PlanningError::NothingOfJob(_)) => conflict(),
+            ReplayError::Planning(_)
+            | ReplayError::Candidate(_)
+            | ReplayError::NoPipeline(_)
+            | ReplayError::Unjudged(_)
+            | ReplayError::Plan(PlanError::Ambiguous(..)) => wrong(),
+            ReplayError::NoJob(_) | ReplayError::Plan(PlanError::Unknown(_)) => Self::not_found(line(error)),
+            ReplayError::Outdated { .. } | ReplayError::Over { .. } => conflict(),
+            ReplayError::Letters(LettersError::Gone { .. }) => conflict(),
+            ReplayError::Log(error) => super::journal::of_log(error),
+            ReplayError::Store(error) | ReplayError::Plan(PlanError::Store(error)) => Self::of_store(error),
+            ReplayError::Flush(error)
+            | ReplayError::Letters(LettersError::Flush(error))
+            | ReplayError::Attempts(AttemptsError::Flush(error)) => Self::of_search(error),
+            ReplayError::Stopped => Self::unavailable("the process is about to end"),
+            _ => Self::failed(error),
+        }
+    }
+
+    /// A task could not be begun.
+    pub(super) fn of_task(error: &TaskError) -> Self {
+        match error {
+            TaskError::TooMany => {
+                let detail = format!("{error} (http.tasks_max): wait for one to end");
+                Self::new(StatusCode::TOO_MANY_REQUESTS, detail).retry_after(RETRY_SECONDS)
+            }
+            TaskError::Replay(error) => Self::of_replay(error),
+        }
+    }
+
+    fn failed(error: &ReplayError) -> Self {
+        warn!(error = %crate::ingest::chain(error), "what the API was asked to do with dead letters failed");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "it failed; the log of the program says why")
+    }
+
     /// Something of ours failed.
     pub(super) fn internal(error: &anyhow::Error) -> Self {
         warn!(error = %format!("{error:#}"), "a request to the API failed");
@@ -104,6 +148,11 @@ impl Problem {
         id.clone_into(&mut self.request_id);
         self
     }
+}
+
+/// What an error says, with its causes, on one line.
+fn line(error: &ReplayError) -> String {
+    crate::ingest::chain(error).replace('\n', "; ")
 }
 
 /// When to try again after trouble of ours.

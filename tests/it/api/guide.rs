@@ -21,6 +21,10 @@ fn the_commands_of_the_guide_work() {
     let place = Place::new();
     let commands = commands(&guide());
     assert!(commands.len() > 5, "the guide has commands: {commands:?}");
+    let asked = serde_json::json!({"pipeline": "orders", "reason": "the guide says so"});
+    let planned = place.send("POST", "/api/v1/plans", Some(&token("admin")), Some(&asked));
+    let planned: serde_json::Value = serde_json::from_str(&planned.body).expect("JSON");
+    let plan = planned["plan"].as_str().expect("a hash").to_owned();
     for command in commands {
         // The guide leaves out what scripts need: no progress, and an exit code for errors.
         let script = format!("curl() {{ command curl --silent --show-error --fail-with-body \"$@\"; }}\n{command}");
@@ -31,6 +35,8 @@ fn the_commands_of_the_guide_work() {
             .env("TOKEN", token("admin"))
             .env("LETTER", &place.letters[0])
             .env("GROUP", &place.groups[0])
+            .env("PIPELINE", "orders")
+            .env("PLAN", &plan)
             .output()
             .expect("a shell starts");
         let said = [done.stdout, done.stderr].concat();

@@ -104,7 +104,8 @@ impl Place {
         self.send(&operation.method, &path, token, operation.body.as_ref())
     }
 
-    fn send(&self, method: &str, path: &str, token: Option<&str>, body: Option<&Value>) -> Answer {
+    /// With a body of JSON, if there is one.
+    pub fn send(&self, method: &str, path: &str, token: Option<&str>, body: Option<&Value>) -> Answer {
         let mut head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
         if let Some(token) = token {
             head.push_str(&format!("Authorization: Bearer {token}\r\n"));

@@ -5,7 +5,6 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use ulid::Ulid;
 use utoipa::ToSchema;
 
 use super::super::access::Caller;
@@ -25,7 +24,6 @@ fn veil<'a>(parts: &'a Parts, pipeline: &str, caller: &Caller) -> Option<&'a Vei
 
 /// What a list knows of a letter.
 pub(super) struct Row {
-    pub(super) id: Ulid,
     dead_at: DateTime<Utc>,
     received_at: DateTime<Utc>,
     path: String,
@@ -53,7 +51,7 @@ impl Row {
             dead_at: String::new(),
         };
         let path = first.map_or("", |issue| issue.path).to_owned();
-        Self { id: letter.id, dead_at: letter.dead_at, received_at: letter.received_at, path, row }
+        Self { dead_at: letter.dead_at, received_at: letter.received_at, path, row }
     }
 
     /// The row as that caller may see it.

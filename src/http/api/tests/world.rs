@@ -13,15 +13,15 @@ use ulid::Ulid;
 use super::super::{Parts, Pipeline};
 use super::client::Client;
 use crate::config::{self, Config, HttpToken, Role, Secret};
-use crate::dlq::log::Log;
 use crate::dlq::record::samples::{letter, nulls, truncated};
 use crate::dlq::record::{self, DeadLetter};
-use crate::dlq::records::Records;
 use crate::dlq::veil::Veil;
 use crate::event::{HeaderValue, Unreadable};
 use crate::http::{Limits, Shown, serve};
+use crate::ingest::Stop;
 use crate::metrics::Metrics;
 use crate::receipt::Receipt;
+use crate::replay::Tasks;
 use crate::schema::Schema;
 use crate::store::Store;
 
@@ -149,11 +149,13 @@ fn parts(
     let schema = Schema::load(Path::new("/flight.v1.json"), "flight", 1, &|_| Ok(SCHEMA.to_owned())).expect("a schema");
     let veil = Veil::new(&config.dlq.mask, schema.sensitive(), pipeline.event_id.as_ref());
     let requests = AtomicU64::new(0);
+    let replays = crate::app::replays_over(Arc::new(config.clone()), store);
     Parts {
         config: api,
         pipelines: vec![Pipeline { config: pipeline, schema: schema.label(), veil }],
-        records: Records::new(store.clone(), 2),
-        log: Log::new(store),
+        records: Arc::clone(&replays.records),
+        log: replays.log.clone(),
+        tasks: Tasks::new(replays, 1, Stop::default()),
         veil_of_unknown: Veil::of_unknown(&config.dlq.mask),
         metrics: Arc::clone(metrics),
         now: || DateTime::from_timestamp(1_000, 0).expect("in range"),
