@@ -144,6 +144,15 @@ partition_by = ["date"]
         std::fs::write(&self.config, text.replace(old, new)).expect("the configuration can be written");
     }
 
+    /// Leaves it to somebody else to declare the queues, of whatever type the run is for.
+    pub fn declares_nothing(&self) {
+        self.change("declare = true", "");
+        let text = std::fs::read_to_string(&self.config).expect("the configuration can be read");
+        let lines = text.lines().filter(|line| !line.starts_with("queue_type = "));
+        let text: String = lines.flat_map(|line| [line, "\n"]).collect();
+        std::fs::write(&self.config, text).expect("the configuration can be written");
+    }
+
     /// The directory of the setting's own store, or where a test dumps what lies in another.
     pub fn store(&self) -> PathBuf {
         self.directory.path().join("store")

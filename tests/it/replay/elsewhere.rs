@@ -109,7 +109,7 @@ fn kill_9_of_a_replay_through_the_queue_loses_none_and_none_is_archived_twice() 
     let published = now(rabbit.messages(&setting.queue));
     assert!((letters as u64..=letters as u64 + 2000).contains(&published), "at most a chunk each time: {published}");
 
-    setting.change("declare = true", "");
+    setting.declares_nothing();
     let program = Program::start_ready(&setting.config);
     program.wait_until_settled(published, MINUTE);
     assert_eq!(program.metric("parqueduct_duplicates_suppressed_total"), (published - letters as u64) as f64);
@@ -279,7 +279,7 @@ fn what_another_consumer_gave_up_on_is_recovered_in_the_pipeline_it_was_for() {
         ("x-dead-letter-routing-key", AMQPValue::LongString(dead.as_str().into())),
     ];
     now(rabbit.declare(&setting.queue, &arguments));
-    setting.change("declare = true", "");
+    setting.declares_nothing();
     let message = |n: usize| {
         let properties = Properties { app_id: Some(format!("shop-{}", n % 2)), ..Properties::default() };
         Message { body: orders::good(n), properties, ..Message::default() }
