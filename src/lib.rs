@@ -3,6 +3,7 @@
 
 // The words all parts share.
 pub mod column; // how a column is named and marked
+pub mod content; // what bodies are compressed with
 pub mod event; // a message as it came
 pub mod headers; // its headers as typed JSON
 pub mod mask; // which fields are not for everybody

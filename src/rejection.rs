@@ -42,6 +42,7 @@ codes! {
     FrameTooLarge "frame.too_large" Frame "the body is larger than the pipeline allows",
     AmqpText "decode.amqp_text" Decode "a name or a property of the message is not UTF-8",
     AmqpProperties "decode.amqp_properties" Decode "the properties of the message cannot be read, or nest too deep",
+    ContentEncoding "decode.content_encoding" Decode "the body is not compressed as its content_encoding says",
     JsonSyntax "decode.json.syntax" Decode "the body is not JSON",
     JsonTruncated "decode.json.truncated" Decode "the body ends in the middle of a JSON document",
     JsonTrailing "decode.json.trailing" Decode "the body holds something after its JSON document",
@@ -235,6 +236,12 @@ impl Rejection {
     pub fn new(issues: Vec<Issue>) -> Self {
         let primary = issues.first().expect("a rejection has a reason").code;
         Self { primary, issues, issues_dropped: 0 }
+    }
+
+    /// The same, of a body whose bytes are not those that came.
+    pub fn without_offsets(mut self) -> Self {
+        self.issues.iter_mut().for_each(|issue| issue.offset = None);
+        self
     }
 
     /// The same, with `issues_dropped` more issues found than are kept.

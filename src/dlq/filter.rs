@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 
 use super::fingerprint::GroupId;
 use super::record::{DeadLetter, Summary};
+use crate::content;
 use crate::event::HeaderValue;
 use crate::headers;
 
@@ -140,7 +141,7 @@ impl Filter {
 
     /// Whether headers and body are as asked for.
     pub fn matches_message(&self, letter: &DeadLetter) -> bool {
-        self.matches_headers(letter) && self.matches_body(&letter.message.body)
+        self.matches_headers(letter) && self.matches_body(&content::opened(&letter.message))
     }
 
     pub(super) fn matches_headers(&self, letter: &DeadLetter) -> bool {

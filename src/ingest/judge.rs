@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use crate::archive::{Batches, Refused, Row, time};
 use crate::config::{PipelineKind, TimeFormat};
+use crate::content::{self, Closed, Encoding};
 use crate::decode::{Decoder, JsonDecoder, JsonLimits};
 use crate::dlq::death::{self, Death};
-use crate::event::{Delivery, Unreadable};
+use crate::event::{Delivery, Message, Unreadable};
 use crate::ingest::Plan;
 use crate::ingest::arrival::Arrival;
 use crate::rejection::{Code, Issue, Rejection};
@@ -35,12 +36,17 @@ pub struct Rejected {
 pub struct Judge {
     plan: Arc<Plan>,
     decoder: Decoder,
+    /// A body that came compressed.
+    plain: Vec<u8>,
 }
+
+/// Room for a decompressed body beyond this is given up, so that one giant does not hold memory for ever. In bytes.
+const KEPT_BYTES_MAX: usize = 1 << 20;
 
 impl Judge {
     pub fn new(plan: Arc<Plan>) -> Self {
         let limits = JsonLimits { body_bytes_max: plan.config.body_bytes_max, depth_max: plan.config.depth_max };
-        Self { plan, decoder: Decoder::Json(JsonDecoder::new(limits)) }
+        Self { plan, decoder: Decoder::Json(JsonDecoder::new(limits)), plain: Vec::new() }
     }
 
     /// Decodes and validates `arrival` and appends it to `batches` as the row of the flush's delivery `number`. With
@@ -67,7 +73,8 @@ impl Judge {
         if !delivery.message.unreadable.is_empty() {
             return Err(undecoded(unreadable(&delivery.message.unreadable)));
         }
-        let judged = self.decoder.decode(&delivery.message.body, |tape| {
+        let bytes_max = plan.config.body_bytes_max;
+        let judged = decode(&mut self.decoder, &mut self.plain, &delivery.message, bytes_max, |tape| {
             archive_event(plan, number, arrival, tape, batches, is_repeat)
                 .map_err(|rejection| Rejected { rejection, event_id: readable_id(plan, delivery, tape) })
         });
@@ -77,9 +84,41 @@ impl Judge {
     /// The id of an event that was judged good before.
     pub fn event_id(&mut self, delivery: &Delivery) -> Option<String> {
         let plan = &self.plan;
-        let read = self.decoder.decode(&delivery.message.body, |tape| readable_id(plan, delivery, tape));
+        let bytes_max = plan.config.body_bytes_max;
+        let read = decode(&mut self.decoder, &mut self.plain, &delivery.message, bytes_max, |tape| {
+            readable_id(plan, delivery, tape)
+        });
         read.ok().flatten()
     }
+}
+
+/// Decodes the body of `message`, decompressed into `plain` where it says that it is compressed.
+fn decode<R>(
+    decoder: &mut Decoder,
+    plain: &mut Vec<u8>,
+    message: &Message,
+    bytes_max: usize,
+    then: impl FnOnce(&Tape<'_>) -> R,
+) -> Result<R, Rejection> {
+    if Encoding::of(message).is_none() {
+        return decoder.decode(&message.body, then);
+    }
+    let opened = content::open(message, bytes_max, plain);
+    let result = match opened {
+        // Offsets are into the body as it came; of what is in it none can be told.
+        Ok(body) => decoder.decode(body, then).map_err(Rejection::without_offsets),
+        Err(Closed::TooLarge) => {
+            let expected = format!("at most {bytes_max} bytes, decompressed");
+            Err(Issue::at(Code::FrameTooLarge, "", expected, "more").into())
+        }
+        Err(Closed::Broken(encoding)) => {
+            Err(Issue::at(Code::ContentEncoding, "", encoding.as_str(), "other bytes").into())
+        }
+    };
+    if plain.capacity() > KEPT_BYTES_MAX {
+        *plain = Vec::new();
+    }
+    result
 }
 
 /// The event's id, if it has one where the pipeline looks for it.

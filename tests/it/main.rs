@@ -15,6 +15,7 @@ mod fatal;
 mod fixes;
 mod flow;
 mod foresight;
+mod formats;
 mod harness;
 mod json_schema_suite;
 mod letters;

@@ -9,7 +9,7 @@ use std::path::Path;
 /// A module, and the layer it belongs to. A module may use those of the layers below its own, and of its own only where
 /// [`SIBLINGS`] says so.
 const LAYERS: &[(&str, &[&str])] = &[
-    ("words", &["column", "event", "headers", "mask", "metrics", "receipt", "rejection", "value"]),
+    ("words", &["column", "content", "event", "headers", "mask", "metrics", "receipt", "rejection", "value"]),
     ("config", &["config"]),
     ("parts", &["archive", "broker", "decode", "dlq", "schema", "store"]),
     ("flows", &["ingest", "replay"]),

@@ -1,10 +1,12 @@
 //! One dead letter for a person: what is wrong, where it came from, the message as it was.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 use super::arguments::BodyForm;
 use super::body;
 use super::text::{clean, exactly};
+use crate::content::{self, Encoding};
 use crate::dlq::fingerprint::Signature;
 use crate::dlq::record::{DeadLetter, IssueRecord, Original};
 use crate::dlq::records::{Found, LetterState};
@@ -25,7 +27,11 @@ pub(super) fn write(out: &mut impl Write, found: &Found, form: BodyForm) -> io::
     write_attempts(out, found)?;
     writeln!(out)?;
     let broken_at = letter.issues.iter().find_map(|issue| issue.offset);
-    body::write(out, &letter.message.body, form, broken_at)
+    let opened = content::opened(&letter.message);
+    if let (Some(encoding), Cow::Owned(_)) = (Encoding::of(&letter.message), &opened) {
+        writeln!(out, "the body came as {} bytes of {}", letter.message.body.len(), encoding.as_str())?;
+    }
+    body::write(out, &opened, form, broken_at)
 }
 
 /// Bytes shown of a part that could not be read.

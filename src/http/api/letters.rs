@@ -21,6 +21,7 @@ use super::pipelines::pipeline_name;
 use super::problem::Problem;
 use super::{Api, cursor, groups};
 use crate::config::Role;
+use crate::content;
 use crate::decode::{JsonDecoder, JsonLimits};
 use crate::dlq::record::DeadLetter;
 use crate::dlq::record::Summary;
@@ -247,7 +248,7 @@ pub(super) async fn one(
 
 /// The body of a letter
 ///
-/// Byte for byte as it came, as application/octet-stream; as application/json only if it is JSON. Viewers get it as JSON
+/// Byte for byte as it came, as application/octet-stream; as application/json only if it is JSON, decompressed if need be. Viewers get it as JSON
 /// with `[masked]` in place of what is masked, and nothing of a body that is not JSON. That others were shown it is an entry
 /// of the audit.
 #[utoipa::path(
@@ -265,28 +266,37 @@ pub(super) async fn body(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let letter = find(&api, &id).await?;
-    let body = letter.message.body;
+    let plain = content::opened(&letter.message).into_owned();
     if caller.role == Role::Viewer {
         let hidden = || Problem::forbidden("viewers see bodies that are JSON only, with what is masked left out");
         let mask = api.parts.veil(&letter.origin.pipeline).body().cloned().ok_or_else(hidden)?;
-        let shown = masked(body, mask).await?.ok_or_else(hidden)?;
-        return as_chosen(&headers, shown, &[JSON], letter.id);
+        let shown = masked(plain, mask).await?.ok_or_else(hidden)?;
+        return as_chosen(&headers, None, Some(shown), letter.id);
     }
-    let is_json = masked(body.clone(), Mask::default()).await?.is_some();
-    let answer = as_chosen(&headers, body, if is_json { &[BYTES, JSON] } else { &[BYTES] }, letter.id)?;
+    let json = masked(plain.clone(), Mask::default()).await?.map(|_| plain);
+    let answer = as_chosen(&headers, letter.message.body, json, letter.id)?;
     api.journal.read(&caller, letter.id).await?;
     Ok(answer)
 }
 
-/// `body` in the form that is liked best of those it has.
-fn as_chosen(headers: &HeaderMap, body: Vec<u8>, forms: &[&str], id: Ulid) -> Result<Response, Problem> {
-    let forms: Vec<String> = forms.iter().map(|form| (*form).to_owned()).collect();
-    let Some(form) = choose(headers, &forms) else {
-        let detail = format!("this body can be had as {}", forms.join(", "));
+/// The form that is liked best of those there are: the bytes as they came, or JSON.
+fn as_chosen(
+    headers: &HeaderMap,
+    bytes: impl Into<Option<Vec<u8>>>,
+    json: Option<Vec<u8>>,
+    id: Ulid,
+) -> Result<Response, Problem> {
+    let mut forms = [(BYTES, bytes.into()), (JSON, json)];
+    let names: Vec<String> =
+        forms.iter().filter(|(_, body)| body.is_some()).map(|(name, _)| (*name).to_owned()).collect();
+    let Some(chosen) = choose(headers, &names) else {
+        let detail = format!("this body can be had as {}", names.join(", "));
         return Err(Problem::new(StatusCode::NOT_ACCEPTABLE, detail));
     };
+    let (form, body) = forms.iter_mut().find(|(name, _)| *name == chosen).expect("it is one of them");
     let file = format!("attachment; filename=\"{id}.body\"");
-    Ok(([(header::CONTENT_TYPE, form.to_owned()), (header::CONTENT_DISPOSITION, file)], body).into_response())
+    let body = body.take().unwrap_or_default();
+    Ok(([(header::CONTENT_TYPE, (*form).to_owned()), (header::CONTENT_DISPOSITION, file)], body).into_response())
 }
 
 /// `body` without what `mask` masks; `None` when it is not JSON.

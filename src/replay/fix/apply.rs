@@ -6,6 +6,7 @@ use super::envelope::InTheWay;
 use super::jq::Stopped;
 use super::tree::{Tree, kind};
 use super::{Conditional, Fix, patch};
+use crate::content::{self, Encoding};
 use crate::event::Message;
 
 /// The part of a fix that could not be done.
@@ -88,7 +89,7 @@ impl Fix {
     ///
     /// A jq program blocks the thread, for as long as its limits allow.
     pub fn change(&self, message: &mut Message) -> Result<(), FixFailure> {
-        let mut body = super::decoded(&message.body);
+        let mut body = super::decoded(&content::opened(message));
         let mut text = None;
         if self.changes_bodies() {
             let tree = body.as_mut().ok_or_else(|| FixFailure {
@@ -110,7 +111,11 @@ impl Fix {
             *message = envelope;
         }
         if let Some(text) = text {
-            message.body = text;
+            // With what it says by now.
+            message.body = match Encoding::of(message) {
+                Some(encoding) => encoding.close(&text),
+                None => text,
+            };
         }
         Ok(())
     }

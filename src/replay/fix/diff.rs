@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use super::envelope::{Property, header_kind};
 use super::tree::{Tree, kind};
+use crate::content;
 use crate::event::{HeaderValue, Message};
 use crate::value::push_segment;
 
@@ -42,7 +43,7 @@ pub struct FieldChange {
 pub fn diff(before: &Message, after: &Message) -> Vec<FieldChange> {
     let mut changes = Changes::default();
     if before.body != after.body {
-        match (super::decoded(&before.body), super::decoded(&after.body)) {
+        match (super::decoded(&content::opened(before)), super::decoded(&content::opened(after))) {
             (Some(before), Some(after)) => changes.compare(&before, &after, &mut String::new()),
             (before, after) => {
                 let kind = |tree: Option<Tree>| tree.map_or(kind::NOT_JSON, |tree| tree.kind());

@@ -1,0 +1,117 @@
+//! Bodies as producers write them: compressed or not.
+
+use std::io::Write;
+use std::time::Duration;
+
+use flate2::Compression;
+use flate2::write::{GzEncoder, ZlibEncoder};
+use parqueduct::event::{Message, Properties};
+use serde_json::Value;
+
+use crate::harness::program::{Program, parqueduct_ok};
+use crate::harness::rabbit::Rabbit;
+use crate::harness::setting::{Options, Setting};
+use crate::harness::{archive, now, orders};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn message(body: Vec<u8>, encoding: &str) -> Message {
+    let properties = Properties { content_encoding: Some(encoding.to_owned()), ..Properties::default() };
+    Message { body, properties, ..Message::default() }
+}
+
+fn gzip(plain: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(plain).expect("a Vec takes all");
+    encoder.finish().expect("a Vec takes all")
+}
+
+fn zlib(plain: &[u8]) -> Vec<u8> {
+    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(plain).expect("a Vec takes all");
+    encoder.finish().expect("a Vec takes all")
+}
+
+fn zstd(plain: &[u8]) -> Vec<u8> {
+    zstd::encode_all(plain, 3).expect("a Vec takes all")
+}
+
+fn dlq(setting: &Setting, words: &[&str]) -> String {
+    parqueduct_ok(&[&["dlq", words[0], "--config", setting.config_text()], &words[1..]].concat())
+}
+
+/// The one letter with that code.
+fn letter(setting: &Setting, code: &str) -> Value {
+    let listed = dlq(setting, &["list", "--code", code, "--json"]);
+    assert_eq!(listed.lines().count(), 1, "{code}: {listed}");
+    serde_json::from_str(listed.trim()).expect("JSON")
+}
+
+#[test]
+fn compressed_bodies_are_archived_shown_searched_mended_and_given_back() {
+    let rabbit = now(Rabbit::shared());
+    let setting = Setting::new(&Options::orders(rabbit.uri()));
+    let program = Program::start_ready(&setting.config);
+    let good = |n: usize| match n % 5 {
+        0 => message(gzip(&orders::good(n)), "gzip"),
+        1 => message(zlib(&orders::good(n)), "deflate"),
+        2 => message(zstd(&orders::good(n)), "zstd"),
+        // Such a name says nothing of compression.
+        3 => message(orders::good(n), "utf-8"),
+        _ => Message { body: orders::good(n), ..Message::default() },
+    };
+    let text_amount = br#"{"id":"order-100","occurred_at":"2024-01-02T10:00:00Z","amount":"12.5","customer":{"email":"c@example.com"}}"#;
+    let mut cut = gzip(&orders::good(101));
+    cut.truncate(cut.len() - 20);
+    let bomb = gzip(&vec![b' '; 20 << 20]);
+    assert!(bomb.len() < 40_000, "{} bytes", bomb.len());
+    let bad = [
+        message(gzip(text_amount), "gzip"),
+        message(cut, "gzip"),
+        message(zstd(&vec![b' '; orders::BODY_MAX + 1]), "zstd"),
+        message(bomb, "gzip"),
+    ];
+    let messages: Vec<Message> = (0..100).map(good).chain(bad).collect();
+    now(rabbit.publish(&setting.queue, &messages));
+    program.wait_until_settled(104, MINUTE);
+    archive::assert_orders(&archive::event_ids(&setting.store()), 100, 1);
+
+    let broken = letter(&setting, "decode.content_encoding");
+    assert_eq!(broken["issues"][0]["expected"], "gzip", "{broken}");
+    let large = dlq(&setting, &["list", "--code", "frame.too_large", "--json"]);
+    assert_eq!(large.lines().count(), 2, "{large}");
+
+    // The body is JSON in gzip: shown as JSON, found by what is in it, given back byte for byte.
+    let mendable = letter(&setting, "validate.type");
+    let id = mendable["id"].as_str().expect("an id");
+    let shown = dlq(&setting, &["show", id]);
+    assert!(shown.contains("bytes of gzip") && shown.contains("\"amount\": \"12.5\""), "{shown}");
+    assert_eq!(dlq(&setting, &["list", "--where", "/amount=12.5", "--json"]).lines().count(), 1);
+    assert_eq!(dlq(&setting, &["list", "--text", "order-100", "--json"]).lines().count(), 1);
+
+    let fix = setting.directory.path().join("fix.toml");
+    std::fs::write(&fix, "[[step]]\ncast = { path = \"/amount\", to = \"number\" }\n").expect("writable");
+    let fix = fix.to_str().expect("UTF-8");
+    let plan = dlq(&setting, &["plan", "--code", "validate.type", "--fix", fix, "--json"]);
+    let plan: Value = serde_json::from_str(&plan).expect("JSON");
+    let plan = plan["plan"].as_str().expect("a hash");
+    dlq(&setting, &["dry-run", plan]);
+    dlq(&setting, &["replay", plan, "--yes"]);
+    archive::assert_orders(&archive::event_ids(&setting.store()), 101, 1);
+    assert_eq!(letter(&setting, "decode.content_encoding")["id"], broken["id"]);
+}
+
+#[test]
+fn a_mended_body_is_compressed_as_it_was() {
+    let fix = parqueduct::replay::fix::Fix::parse("[[step]]\nremove = { path = \"/b\" }\n", "fix.toml").expect("a fix");
+    for (body, encoding) in [
+        (gzip(br#"{"a":1,"b":2}"#), "gzip"),
+        (zlib(br#"{"a":1,"b":2}"#), "deflate"),
+        (zstd(br#"{"a":1,"b":2}"#), "zstd"),
+    ] {
+        let mended = fix.apply(&message(body.clone(), encoding)).expect("it is done");
+        assert_ne!(mended.body, body);
+        assert_eq!(&*parqueduct::content::opened(&mended), br#"{"a":1}"#, "{encoding}");
+        assert_eq!(mended.properties.content_encoding.as_deref(), Some(encoding));
+    }
+}
