@@ -10,7 +10,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable};
@@ -162,6 +162,24 @@ impl Rabbit {
         let options = QueueDeclareOptions::durable().passive();
         let found = admin.1.queue_declare(queue.into(), options, FieldTable::default()).await;
         found.expect("a queue of our own").message_count()
+    }
+
+    /// As [`Rabbit::messages`], once nobody publishes or consumes any more: a quorum queue tells its figures every five
+    /// seconds.
+    pub async fn messages_at_rest(&self, queue: &str) -> u64 {
+        let mut found = self.messages(queue).await;
+        if queue_type().as_deref() != Some("quorum") {
+            return found;
+        }
+        let mut since = Instant::now();
+        while since.elapsed() < Duration::from_secs(6) {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            let now = self.messages(queue).await;
+            if now != found {
+                (found, since) = (now, Instant::now());
+            }
+        }
+        found
     }
 
     /// All messages of a queue, those that consumers hold too.

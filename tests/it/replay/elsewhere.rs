@@ -106,7 +106,7 @@ fn kill_9_of_a_replay_through_the_queue_loses_none_and_none_is_archived_twice() 
     }
     let said = dlq(setting, &["resume", &job_id(setting)]);
     assert!(said.contains("finished: 6000 sent"), "{said}");
-    let published = now(rabbit.messages(&setting.queue));
+    let published = now(rabbit.messages_at_rest(&setting.queue));
     assert!((letters as u64..=letters as u64 + 2000).contains(&published), "at most a chunk each time: {published}");
 
     setting.declares_nothing();
@@ -144,12 +144,12 @@ fn a_replay_through_the_broker_is_paused_resumed_and_cancelled() {
     let (_, said) = running.end();
     assert!(said.contains("cancelled"), "{said}");
     let sent = number(&job(setting).expect("a job")["counts"]["sent"]);
-    assert_eq!(now(rabbit.messages(&queue)), sent, "all that was sent is known");
+    assert_eq!(now(rabbit.messages_at_rest(&queue)), sent, "all that was sent is known");
     assert!(sent < 5000);
     // The same plan goes on there.
     let end = dlq_json(setting, &["replay", &hash, "--yes"]).remove(0);
     assert_eq!((&end["counts"]["sent"], &end["counts"]["skipped"]), (&(5000 - sent).into(), &sent.into()), "{end:#}");
-    assert_eq!(now(rabbit.messages(&queue)), 5000);
+    assert_eq!(now(rabbit.messages_at_rest(&queue)), 5000);
 }
 
 #[test]
@@ -197,7 +197,7 @@ fn another_broker_is_named_by_the_file_that_holds_its_uri_and_a_broker_that_is_g
     let there = orders.plan(&["--to", &format!("exchange=,key={queue},uri-file={secret}")]);
     let end = dlq_json(setting, &["replay", &there, "--yes"]).remove(0);
     assert_eq!(end["counts"]["sent"], 5, "{end:#}");
-    assert_eq!(now(rabbit.messages(&queue)), 5);
+    assert_eq!(now(rabbit.messages_at_rest(&queue)), 5);
     let plans = std::fs::read_to_string(setting.store().join(format!("dlq/plans/v1/{there}/plan.json"))).expect("read");
     assert!(!plans.contains("amqp://"), "no secret is in the store: {plans}");
 }
@@ -337,5 +337,5 @@ fn letters_that_no_pipeline_is_for_are_not_judged_but_can_be_sent() {
     assert!(dlq_refused(&setting, &["dry-run", hash]).contains("only whoever takes them can tell"));
     let end = dlq_json(&setting, &["replay", hash, "--yes"]).remove(0);
     assert_eq!(end["counts"]["sent"], 1, "{end:#}");
-    assert_eq!(now(rabbit.messages(&queue)), 1);
+    assert_eq!(now(rabbit.messages_at_rest(&queue)), 1);
 }
