@@ -228,7 +228,7 @@ impl Mask {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode::{JsonDecoder, JsonLimits};
+    use crate::decode::{JsonDecoder, Limits};
     use crate::value::Pointer;
 
     fn mask(pointers: &[&str]) -> Mask {
@@ -237,7 +237,7 @@ mod tests {
     }
 
     fn masked(mask: &Mask, event: &str) -> String {
-        let limits = JsonLimits { body_bytes_max: 1 << 20, depth_max: 64 };
+        let limits = Limits { body_bytes_max: 1 << 20, depth_max: 64 };
         let json = JsonDecoder::new(limits).decode(event.as_bytes(), |tape| mask.to_json(tape.root()));
         String::from_utf8(json.expect("JSON")).expect("text")
     }

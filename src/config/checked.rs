@@ -432,12 +432,21 @@ pub enum QueueType {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     Json,
+    Msgpack,
 }
 
 impl Format {
+    pub const ALL: [Format; 2] = [Format::Json, Format::Msgpack];
+
+    /// The format of that name.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|format| format.as_str() == text)
+    }
+
     pub const fn as_str(self) -> &'static str {
         match self {
             Format::Json => "json",
+            Format::Msgpack => "msgpack",
         }
     }
 }

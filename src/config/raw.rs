@@ -14,7 +14,7 @@ words!(Flow: "events" => Events, "dead-letter" => DeadLetter);
 words!(Dedupe: "redelivered" => Redelivered, "window" => Window);
 words!(OnTrip: "divert" => Divert, "pause" => Pause);
 words!(SplitBy: "app_id" => AppId, "routing_key" => RoutingKey, "exchange" => Exchange, "schema" => Schema, "type" => Type);
-words!(Format: "json" => Json; later "avro", "protobuf", "msgpack");
+words!(Format: "json" => Json, "msgpack" => Msgpack; later "avro", "protobuf");
 words!(
     TimeFormat: "rfc3339" => Rfc3339,
     "unix_seconds" => UnixSeconds,

@@ -3,21 +3,12 @@
 
 use simd_json::{Buffers, Node as Parsed, StaticNode};
 
-use super::{diagnose, repeats};
+use super::{Limits, diagnose, repeats};
 use crate::rejection::{Code, Issue, Rejection};
 use crate::value::{self, Node, Tape};
 
 /// After a body larger than this the buffers are given up, so that one giant does not hold memory for ever. In bytes.
 const KEPT_BODY_BYTES_MAX: usize = 1 << 20;
-
-/// What a body may be.
-#[derive(Clone, Copy, Debug)]
-pub struct JsonLimits {
-    /// Larger bodies are refused unread. Above 4 GiB - 1 the limit is that: offsets have 32 bits.
-    pub body_bytes_max: usize,
-    /// Objects and arrays within each other; a scalar has depth 0, `{}` depth 1.
-    pub depth_max: usize,
-}
 
 /// Decodes JSON bodies, one document each.
 ///
@@ -25,7 +16,7 @@ pub struct JsonLimits {
 /// are `i64` or `u64`, all other numbers `f64` with their text kept, `-0` among them; a number beyond those is refused
 /// rather than rounded to infinity. Any JSON value may be the root.
 pub struct JsonDecoder {
-    limits: JsonLimits,
+    limits: Limits,
     buffers: Buffers,
     /// A copy of the body with room behind it: simd-json unescapes strings in place and reads past the end.
     scratch: Vec<u8>,
@@ -35,8 +26,8 @@ pub struct JsonDecoder {
 }
 
 impl JsonDecoder {
-    pub fn new(limits: JsonLimits) -> Self {
-        let limits = JsonLimits { body_bytes_max: limits.body_bytes_max.min(u32::MAX as usize), ..limits };
+    pub fn new(limits: Limits) -> Self {
+        let limits = limits.within_offsets();
         Self {
             limits,
             buffers: Buffers::with_max_depth(0, limits.depth_max),
@@ -159,7 +150,7 @@ impl<'b> Places<'b> {
 }
 
 #[cold]
-fn too_large(bytes: usize, bytes_max: usize) -> Rejection {
+pub(super) fn too_large(bytes: usize, bytes_max: usize) -> Rejection {
     // In powers of two, so that bodies of many sizes make few groups.
     let class = 1usize << bytes.ilog2();
     let expected = format!("at most {bytes_max} bytes");

@@ -8,7 +8,7 @@ use crate::rejection::{Code, Issue};
 use crate::value::{Node, Value};
 
 fn decoder() -> JsonDecoder {
-    JsonDecoder::new(JsonLimits { body_bytes_max: 1 << 20, depth_max: 64 })
+    JsonDecoder::new(Limits { body_bytes_max: 1 << 20, depth_max: 64 })
 }
 
 fn refused(body: impl AsRef<[u8]>) -> Issue {
@@ -77,7 +77,7 @@ fn each_kind_of_refusal_has_its_code_and_offset() {
 
 #[test]
 fn a_body_larger_than_allowed_is_refused_unread_whatever_it_holds() {
-    let mut small = JsonDecoder::new(JsonLimits { body_bytes_max: 4, depth_max: 64 });
+    let mut small = JsonDecoder::new(Limits { body_bytes_max: 4, depth_max: 64 });
     assert!(small.decode(b"[12]", |_| ()).is_ok());
     let rejection = small.decode(b"\xFF\xFF\xFF\xFF\xFF", |_| ()).expect_err("five bytes");
     assert_eq!(rejection.code(), Code::FrameTooLarge);

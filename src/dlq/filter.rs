@@ -10,7 +10,6 @@ use serde_json::value::RawValue;
 
 use super::fingerprint::GroupId;
 use super::record::{DeadLetter, Summary};
-use crate::content;
 use crate::event::HeaderValue;
 use crate::headers;
 
@@ -141,7 +140,7 @@ impl Filter {
 
     /// Whether headers and body are as asked for.
     pub fn matches_message(&self, letter: &DeadLetter) -> bool {
-        self.matches_headers(letter) && self.matches_body(&content::opened(&letter.message))
+        self.matches_headers(letter) && self.matches_body(&letter.document())
     }
 
     pub(super) fn matches_headers(&self, letter: &DeadLetter) -> bool {

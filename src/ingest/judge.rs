@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::archive::{Batches, Refused, Row, time};
 use crate::config::{PipelineKind, TimeFormat};
 use crate::content::{self, Closed, Encoding};
-use crate::decode::{Decoder, JsonDecoder, JsonLimits};
+use crate::decode::{Decoder, Limits};
 use crate::dlq::death::{self, Death};
 use crate::event::{Delivery, Message, Unreadable};
 use crate::ingest::Plan;
@@ -45,8 +45,9 @@ const KEPT_BYTES_MAX: usize = 1 << 20;
 
 impl Judge {
     pub fn new(plan: Arc<Plan>) -> Self {
-        let limits = JsonLimits { body_bytes_max: plan.config.body_bytes_max, depth_max: plan.config.depth_max };
-        Self { plan, decoder: Decoder::Json(JsonDecoder::new(limits)), plain: Vec::new() }
+        let format = plan.config.format;
+        let limits = Limits { body_bytes_max: plan.config.body_bytes_max, depth_max: plan.config.depth_max };
+        Self { plan, decoder: Decoder::new(format, limits), plain: Vec::new() }
     }
 
     /// Decodes and validates `arrival` and appends it to `batches` as the row of the flush's delivery `number`. With

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::{Value as Json, json};
 
 use super::*;
-use crate::decode::{JsonDecoder, JsonLimits};
+use crate::decode::{JsonDecoder, Limits};
 use crate::rejection::{Code, Issue, Rejection};
 
 fn load(files: &[(&str, Json)]) -> Result<Schema, SchemaError> {
@@ -22,7 +22,7 @@ fn schema(root: Json) -> Schema {
 
 fn check_with(schema: &Schema, issues_max: usize, body: &str) -> Result<(), Rejection> {
     let validator = schema.validator(issues_max).expect("a usable schema");
-    let mut decoder = JsonDecoder::new(JsonLimits { body_bytes_max: 1 << 24, depth_max: 64 });
+    let mut decoder = JsonDecoder::new(Limits { body_bytes_max: 1 << 24, depth_max: 64 });
     decoder.decode(body.as_bytes(), |tape| validator.check(tape)).expect("JSON")
 }
 

@@ -1,8 +1,11 @@
-//! Bodies as producers write them: compressed or not.
+//! Bodies as producers write them: compressed or not, in each format.
 
 use std::io::Write;
+use std::process::Command;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
 use parqueduct::event::{Message, Properties};
@@ -11,7 +14,7 @@ use serde_json::Value;
 use crate::harness::program::{Program, parqueduct_ok};
 use crate::harness::rabbit::Rabbit;
 use crate::harness::setting::{Options, Setting};
-use crate::harness::{archive, now, orders};
+use crate::harness::{archive, now, orders, python};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -85,7 +88,7 @@ fn compressed_bodies_are_archived_shown_searched_mended_and_given_back() {
     let mendable = letter(&setting, "validate.type");
     let id = mendable["id"].as_str().expect("an id");
     let shown = dlq(&setting, &["show", id]);
-    assert!(shown.contains("bytes of gzip") && shown.contains("\"amount\": \"12.5\""), "{shown}");
+    assert!(shown.contains("bytes of json in gzip") && shown.contains("\"amount\": \"12.5\""), "{shown}");
     assert_eq!(dlq(&setting, &["list", "--where", "/amount=12.5", "--json"]).lines().count(), 1);
     assert_eq!(dlq(&setting, &["list", "--text", "order-100", "--json"]).lines().count(), 1);
 
@@ -114,4 +117,64 @@ fn a_mended_body_is_compressed_as_it_was() {
         assert_eq!(&*parqueduct::content::opened(&mended), br#"{"a":1}"#, "{encoding}");
         assert_eq!(mended.properties.content_encoding.as_deref(), Some(encoding));
     }
+}
+
+const ORDERS_PY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/formats/msgpack_orders.py");
+
+fn run(arguments: &[&str]) -> String {
+    let done = Command::new(python::interpreter()).args(arguments).output().expect("Python starts");
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{arguments:?}: {said}");
+    String::from_utf8(done.stdout).expect("UTF-8")
+}
+
+/// Values of every kind, by the library that producers in Python use; compared by what reads the Parquet there.
+#[test]
+fn messagepack_comes_back_as_the_json_it_was() {
+    const ORDERS: usize = 2_000;
+    let rabbit = now(Rabbit::shared());
+    let setting = Setting::new(&Options::orders(rabbit.uri()));
+    setting.change("format = \"json\"", "format = \"msgpack\"");
+    setting.change(&format!("body_max = \"{}B\"", orders::BODY_MAX), "body_max = \"16MiB\"");
+    let lines = run(&[ORDERS_PY, "make", &ORDERS.to_string()]);
+    let made = setting.directory.path().join("orders.ndjson");
+    std::fs::write(&made, &lines).expect("writable");
+    let body = |line: &str| {
+        let line: Value = serde_json::from_str(line).expect("JSON");
+        BASE64.decode(line["body"].as_str().expect("text")).expect("base64")
+    };
+    let mut messages: Vec<Message> =
+        lines.lines().map(|line| Message { body: body(line), ..Message::default() }).collect();
+    let whole = messages[1].body.clone();
+    let of = |body: Vec<u8>| Message { body, ..Message::default() };
+    let bad = [
+        (whole[..whole.len() - 1].to_vec(), "decode.binary.truncated"),
+        ([whole.clone(), vec![0xc0]].concat(), "decode.binary.trailing"),
+        (vec![0xc1], "decode.binary.invalid"),
+        (vec![0x82, 0xa1, b'a', 1, 0xa1, b'a', 2], "decode.binary.duplicate_key"),
+        (vec![0x81, 0xc0, 1], "decode.binary.key"),
+        (vec![0xa2, 0xff, 0xfe], "decode.binary.utf8"),
+        (vec![0xcb, 0x7f, 0xf0, 0, 0, 0, 0, 0, 0], "decode.binary.number"),
+        (vec![0x91; orders::DEPTH_MAX + 2], "decode.binary.depth"),
+        (b"\x82\xa2id\xa1x\xa6amount\xa1y".to_vec(), "validate.required"),
+    ];
+    messages.extend(bad.iter().map(|(body, _)| of(body.clone())));
+    let program = Program::start_ready(&setting.config);
+    now(rabbit.publish(&setting.queue, &messages));
+    program.wait_until_settled(messages.len() as u64, MINUTE);
+    let archived = run(&[ORDERS_PY, "check", setting.store().to_str().expect("UTF-8"), made.to_str().expect("UTF-8")]);
+    assert_eq!(archived.trim(), ORDERS.to_string());
+
+    for (body, code) in &bad {
+        let letter = letter(&setting, code);
+        assert_eq!(letter["body_base64"], BASE64.encode(body), "{code}");
+    }
+    // What can be decoded is shown as JSON, and found by what is in it; what cannot, as bytes.
+    let unfit = letter(&setting, "validate.required");
+    let shown = dlq(&setting, &["show", unfit["id"].as_str().expect("an id")]);
+    assert!(shown.contains("came as 15 bytes of msgpack") && shown.contains("\"amount\": \"y\""), "{shown}");
+    assert_eq!(dlq(&setting, &["list", "--where", "/amount=y", "--json"]).lines().count(), 1);
+    let broken = letter(&setting, "decode.binary.utf8");
+    let shown = dlq(&setting, &["show", broken["id"].as_str().expect("an id")]);
+    assert!(shown.contains("a2 ff fe"), "{shown}");
 }

@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use jsonschema::{Draft, Retrieve, Uri};
-use parqueduct::decode::{Decoder, JsonDecoder, JsonLimits};
+use parqueduct::decode::{Decoder, JsonDecoder, Limits};
 use parqueduct::schema::Schema;
 use serde::Deserialize;
 use serde_json::Value as Json;
@@ -48,7 +48,7 @@ fn draft_7_is_judged_as_the_suite_expects() {
 fn judge(draft_folder: &str, draft: Draft, dialect: &str) -> usize {
     let suite = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/json-schema-test-suite");
     let remotes = remotes(&suite.join("remotes"));
-    let mut decoder = Decoder::Json(JsonDecoder::new(JsonLimits { body_bytes_max: 1 << 20, depth_max: 64 }));
+    let mut decoder = Decoder::Json(JsonDecoder::new(Limits { body_bytes_max: 1 << 20, depth_max: 64 }));
     let (mut cases, mut wrong) = (0, Vec::new());
     for file in files(&suite.join("tests").join(draft_folder)) {
         let name = file.file_name().expect("a file").to_string_lossy().into_owned();

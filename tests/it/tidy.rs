@@ -17,7 +17,8 @@ const LAYERS: &[(&str, &[&str])] = &[
 ];
 
 /// Who may use whom within a layer. Words and the rim may use their own layer freely, as long as no cycle arises.
-const SIBLINGS: &[(&str, &str)] = &[("archive", "store"), ("dlq", "store"), ("decode", "schema"), ("replay", "ingest")];
+const SIBLINGS: &[(&str, &str)] =
+    &[("archive", "store"), ("dlq", "store"), ("dlq", "decode"), ("decode", "schema"), ("replay", "ingest")];
 
 /// What appears in some modules only. `main` may do what `app` may.
 const CONTAINED: &[(&str, &[&str], &str)] = &[

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::column::Hints;
-use crate::decode::{JsonDecoder, JsonLimits};
+use crate::decode::{JsonDecoder, Limits};
 
 /// Only `integer` and `route.miles` must be there; decimals are strings, as the events of these tests have them.
 fn hints() -> Hints {
@@ -152,7 +152,7 @@ fn what_comes_back_is_good_by_the_same_schema_and_makes_the_same_row() {
     let layout = Arc::new(Layout::new(&columns, options).expect("a layout"));
     let event = br#"{"legs":[{"gate":null,"day":"2026-11-25"},{"gate":7}],"price":"10.50","fee":0.25,"tail":null,"id":"a","at":"2026-11-25T11:00:00+01:00","more":{"z":1}}"#;
     let archive = |body: &[u8]| {
-        let mut decoder = JsonDecoder::new(JsonLimits { body_bytes_max: 1 << 20, depth_max: 64 });
+        let mut decoder = JsonDecoder::new(Limits { body_bytes_max: 1 << 20, depth_max: 64 });
         let mut batches = Batches::new(Arc::clone(&layout));
         let message = Message { body: body.to_vec(), ..Message::default() };
         decoder

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use super::arguments::BodyForm;
 use super::body;
 use super::text::{clean, exactly};
-use crate::content::{self, Encoding};
+use crate::content::Encoding;
 use crate::dlq::fingerprint::Signature;
 use crate::dlq::record::{DeadLetter, IssueRecord, Original};
 use crate::dlq::records::{Found, LetterState};
@@ -27,11 +27,13 @@ pub(super) fn write(out: &mut impl Write, found: &Found, form: BodyForm) -> io::
     write_attempts(out, found)?;
     writeln!(out)?;
     let broken_at = letter.issues.iter().find_map(|issue| issue.offset);
-    let opened = content::opened(&letter.message);
-    if let (Some(encoding), Cow::Owned(_)) = (Encoding::of(&letter.message), &opened) {
-        writeln!(out, "the body came as {} bytes of {}", letter.message.body.len(), encoding.as_str())?;
+    let document = letter.document();
+    if let Cow::Owned(_) = &document {
+        let encoding = Encoding::of(&letter.message).map(|encoding| format!(" in {}", encoding.as_str()));
+        let (bytes, format) = (letter.message.body.len(), &letter.origin.format);
+        writeln!(out, "the body came as {bytes} bytes of {format}{}", encoding.unwrap_or_default())?;
     }
-    body::write(out, &opened, form, broken_at)
+    body::write(out, &document, form, broken_at)
 }
 
 /// Bytes shown of a part that could not be read.

@@ -26,6 +26,9 @@ pub use identity::{IDENTITY_COLUMNS, Identity, identities};
 
 use super::death::Death;
 use super::fingerprint::{GroupId, Signature};
+use crate::config::Format;
+use crate::content::{self, Encoding};
+use crate::decode as body;
 use crate::event::{Delivery, Message};
 use crate::rejection::{Issue, Rejection};
 
@@ -263,6 +266,22 @@ impl DeadLetter {
     }
 
     /// The length of its body, wherever that lies.
+    /// The body as people and searches read it: decompressed if it came compressed, and as JSON where its format is
+    /// binary; as it came where that cannot be.
+    pub fn document(&self) -> Cow<'_, [u8]> {
+        self.document_of(&self.message.body)
+    }
+
+    /// The same of its body when that lies elsewhere.
+    pub fn document_of<'b>(&self, body: &'b [u8]) -> Cow<'b, [u8]> {
+        let opened = match Encoding::of(&self.message) {
+            Some(encoding) => content::opened_as(encoding, body),
+            None => Cow::Borrowed(body),
+        };
+        let format = Format::parse(&self.origin.format).unwrap_or(Format::Json);
+        body::as_json(format, &opened).map_or(opened, Cow::Owned)
+    }
+
     pub fn body_bytes(&self) -> u64 {
         self.blob.as_ref().map_or(self.message.body.len() as u64, |blob| blob.bytes)
     }

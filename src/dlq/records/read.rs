@@ -1,6 +1,5 @@
 //! The letters of one file that are wanted.
 
-use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -11,7 +10,6 @@ use ulid::Ulid;
 use super::files::Facts;
 use super::scan::{Cursor, Rank, Read};
 use super::{Order, ReadError, States, Unreadable};
-use crate::content::{self, Encoding};
 use crate::dlq::filter::{Filter, LetterState};
 use crate::dlq::footer;
 use crate::dlq::groups::Groups;
@@ -206,10 +204,7 @@ impl Reader {
                 continue;
             };
             let is_wanted = match self.get(&blob.path).await? {
-                Read::Done(body) => self.wanted.filter.matches_body(&match Encoding::of(&letter.message) {
-                    Some(encoding) => content::opened_as(encoding, &body),
-                    None => Cow::Borrowed(&body[..]),
-                }),
+                Read::Done(body) => self.wanted.filter.matches_body(&letter.document_of(&body)),
                 Read::Gone(_) => false,
                 Read::Not(file) => return Ok(Read::Not(Unreadable { path: path.to_owned(), ..file })),
             };
@@ -324,8 +319,7 @@ fn letters(file: &File, wanted: &Wanted, states: &States) -> Result<Letters, Dec
     file.picked(&picked, |letters| {
         // A body that lies elsewhere is looked into later.
         let is_wanted = |letter: &DeadLetter| {
-            filter.matches_headers(letter)
-                && (letter.blob.is_some() || filter.matches_body(&content::opened(&letter.message)))
+            filter.matches_headers(letter) && (letter.blob.is_some() || filter.matches_body(&letter.document()))
         };
         let ranked = letters.into_iter().filter(is_wanted).map(|letter| wanted.ranked(letter));
         found.extend(ranked);

@@ -21,8 +21,7 @@ use super::pipelines::pipeline_name;
 use super::problem::Problem;
 use super::{Api, cursor, groups};
 use crate::config::Role;
-use crate::content;
-use crate::decode::{JsonDecoder, JsonLimits};
+use crate::decode::{JsonDecoder, Limits};
 use crate::dlq::record::DeadLetter;
 use crate::dlq::record::Summary;
 use crate::dlq::records::{Cursor, Filter, HeaderIs, LetterState, Order, Page, ValueIs};
@@ -41,7 +40,7 @@ const KIND: &str = "letters";
 const BYTES: &str = "application/octet-stream";
 
 /// Bodies are taken for JSON within these, which no pipeline goes beyond.
-const BODY_LIMITS: JsonLimits = JsonLimits { body_bytes_max: 512 << 20, depth_max: 512 };
+const BODY_LIMITS: Limits = Limits { body_bytes_max: 512 << 20, depth_max: 512 };
 
 /// Which letters are meant.
 #[derive(Deserialize, IntoParams)]
@@ -266,7 +265,7 @@ pub(super) async fn body(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let letter = find(&api, &id).await?;
-    let plain = content::opened(&letter.message).into_owned();
+    let plain = letter.document().into_owned();
     if caller.role == Role::Viewer {
         let hidden = || Problem::forbidden("viewers see bodies that are JSON only, with what is masked left out");
         let mask = api.parts.veil(&letter.origin.pipeline).body().cloned().ok_or_else(hidden)?;

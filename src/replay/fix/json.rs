@@ -165,10 +165,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::decode::{JsonDecoder, JsonLimits};
+    use crate::decode::{JsonDecoder, Limits};
 
     fn decoded(text: &[u8]) -> Option<Vec<u8>> {
-        let mut decoder = JsonDecoder::new(JsonLimits { body_bytes_max: 1 << 20, depth_max: DEPTH_MAX });
+        let mut decoder = JsonDecoder::new(Limits { body_bytes_max: 1 << 20, depth_max: DEPTH_MAX });
         let write = |tape: &crate::value::Tape<'_>| {
             let mut out = Vec::new();
             tape.root().write_json(&mut out);
