@@ -15,27 +15,23 @@ use super::{Api, said};
 use crate::dlq::decide::Decision;
 use crate::dlq::log::{AsOf, SchemaVersion};
 
-/// Why something is done.
+/// Why something is done, for the audit; begins with a character that can be seen.
+#[derive(Deserialize, ToSchema)]
+#[schema(min_length = 1, max_length = 2000, pattern = r"^[!-~][^\x00-\x1f\x7f-\x9f]*$", example = "fixed upstream")]
+pub(super) struct Reason(pub(super) String);
+
+/// Nothing but why something is done.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Why {
-    /// Kept in the audit; begins with a character that can be seen.
-    #[schema(
-        min_length = 1,
-        max_length = 2000,
-        pattern = r"^[!-~][^\x00-\x1f\x7f-\x9f]*$",
-        example = "fixed upstream"
-    )]
-    pub(super) reason: String,
+    pub(super) reason: Reason,
 }
 
 /// Who deals with a group.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Acknowledgement {
-    /// Kept in the audit; begins with a character that can be seen.
-    #[schema(min_length = 1, max_length = 2000, pattern = r"^[!-~][^\x00-\x1f\x7f-\x9f]*$", example = "looked at it")]
-    reason: String,
+    reason: Reason,
     /// Who deals with it; by default who says so.
     #[schema(min_length = 1, max_length = 200, pattern = r"^[!-~][^\x00-\x1f\x7f-\x9f]*$")]
     owner: Option<String>,
@@ -48,14 +44,7 @@ pub(super) struct Acknowledgement {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Resolution {
-    /// Kept in the audit; begins with a character that can be seen.
-    #[schema(
-        min_length = 1,
-        max_length = 2000,
-        pattern = r"^[!-~][^\x00-\x1f\x7f-\x9f]*$",
-        example = "fixed upstream"
-    )]
-    reason: String,
+    reason: Reason,
     /// From when on new letters are news: an instant (2026-01-31T10:15:00Z), or a version of the schema (flight@2), older
     /// ones of which are then expected to go on failing; by default now.
     #[schema(example = "flight@2")]
@@ -146,7 +135,7 @@ async fn decide(
     caller: &Caller,
     group: &str,
     decision: &Decision,
-    reason: &str,
+    reason: &Reason,
 ) -> Result<Response, Problem> {
     let id = group_id(group)?;
     // Before anything is decided: a group that nobody has is told apart from one that cannot be shown now.

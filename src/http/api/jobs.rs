@@ -10,7 +10,7 @@ use ulid::Ulid;
 use utoipa::{IntoParams, ToSchema};
 
 use super::access::Caller;
-use super::acts::Why;
+use super::acts::{Reason, Why};
 use super::body::{Asked, Posted, instant, json, json_at};
 use super::problem::Problem;
 use super::shape::whole_or_null;
@@ -26,14 +26,7 @@ const PAGE: usize = 100;
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ReplayAsked {
-    /// Kept in the audit; begins with a character that can be seen.
-    #[schema(
-        min_length = 1,
-        max_length = 2000,
-        pattern = r"^[!-~][^\x00-\x1f\x7f-\x9f]*$",
-        example = "fixed upstream"
-    )]
-    reason: String,
+    reason: Reason,
     /// No more than so many letters a second.
     #[schema(minimum = 1, maximum = 4294967295_u64)]
     #[serde(default, deserialize_with = "whole_or_null")]
@@ -273,7 +266,8 @@ pub(super) async fn cancel(
 
 /// Resume a job
 ///
-/// One that is paused or halted, or whose process is gone. This process runs it, unless it rests in another that lives.
+/// One that is paused or halted, or whose process is gone. This process runs it, unless it rests in one that lives, where it
+/// keeps its pace.
 #[utoipa::path(
     post, path = "/api/v1/jobs/{job}/resume", tag = "jobs", operation_id = "resumeJob",
     params(("job" = String, Path, description = "Its id, a ULID.", pattern = "^[0-7][0-9A-HJKMNP-TV-Z]{25}$")),

@@ -40,6 +40,7 @@ use crate::dlq::veil::Veil;
 use crate::metrics::Metrics;
 use crate::replay::Tasks;
 use access::{Access, Caller};
+use acts::Reason;
 use journal::Journal;
 use operations::{Operations, RulesByRoute};
 use problem::Problem;
@@ -91,7 +92,7 @@ struct Api {
 }
 
 /// What that caller says, and why.
-fn said(api: &Api, caller: &Caller, reason: &str) -> Result<Said, Problem> {
+fn said(api: &Api, caller: &Caller, Reason(reason): &Reason) -> Result<Said, Problem> {
     if !reason.starts_with(|first: char| first.is_ascii_graphic()) {
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "reason: begin with a character that can be seen"));
     }

@@ -13,6 +13,7 @@ use ulid::Ulid;
 use utoipa::ToSchema;
 
 use super::access::Caller;
+use super::acts::Reason;
 use super::body::{Posted, instant, json, json_at, parse_instant};
 use super::groups::group_id;
 use super::pipelines::pipeline_name;
@@ -164,14 +165,7 @@ impl SchemaAsked {
 pub(super) struct PlanAsked {
     #[schema(example = "orders")]
     pipeline: String,
-    /// Why it is done; begins with a character that can be seen.
-    #[schema(
-        min_length = 1,
-        max_length = 2000,
-        pattern = r"^[!-~][^\x00-\x1f\x7f-\x9f]*$",
-        example = "fixed upstream"
-    )]
-    reason: String,
+    reason: Reason,
     /// Which of its letters that are not recovered; all, if nothing is said.
     #[serde(default, deserialize_with = "object")]
     letters: Selected,
@@ -270,7 +264,7 @@ pub(super) async fn make(
         destination,
         sending,
         canary: asked.canary.unwrap_or(true),
-        why: Some(asked.reason),
+        why: Some(asked.reason.0),
         pipeline,
         of_job: None,
     };
@@ -290,14 +284,7 @@ async fn planned(api: &Api, caller: &Caller, request: &PlanRequest) -> Result<Re
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RevertAsked {
-    /// Why it is done; begins with a character that can be seen.
-    #[schema(
-        min_length = 1,
-        max_length = 2000,
-        pattern = r"^[!-~][^\x00-\x1f\x7f-\x9f]*$",
-        example = "the fix was wrong"
-    )]
-    reason: String,
+    reason: Reason,
     /// Where they go; into the pipeline, if nothing is said.
     #[serde(default, deserialize_with = "object")]
     to: To,
@@ -335,7 +322,7 @@ pub(super) async fn revert(
         destination,
         sending,
         canary: asked.canary.unwrap_or(true),
-        why: Some(asked.reason),
+        why: Some(asked.reason.0),
         ..PlanRequest::default()
     };
     planned(&api, &caller, &request).await
