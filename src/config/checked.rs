@@ -438,6 +438,14 @@ pub enum Format {
 impl Format {
     pub const ALL: [Format; 2] = [Format::Json, Format::Msgpack];
 
+    /// As people call what is written in it.
+    pub const fn document(self) -> &'static str {
+        match self {
+            Format::Json => "JSON",
+            Format::Msgpack => "MessagePack",
+        }
+    }
+
     /// The format of that name.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|format| format.as_str() == text)

@@ -9,7 +9,7 @@ use futures_util::TryStreamExt;
 use tokio::sync::mpsc;
 
 use crate::column;
-use crate::config::PipelineKind;
+use crate::config::{Format, PipelineKind};
 use crate::dlq::attempts::{self, AttemptOutcome};
 use crate::dlq::fingerprint::GroupId;
 use crate::dlq::record::{self, AttemptSource, DeadLetter};
@@ -68,14 +68,15 @@ impl Replays {
             return Err(ReplayError::Unjudged(judge.to_owned()));
         }
         let mended = Arc::new(Mutex::new(Mended::default()));
-        let fix = plan.read_fix()?.map(Arc::new);
+        let format = compiled.config.format;
+        let fix = plan.read_fix()?.map(|fix| Arc::new(fix.on(format)));
         let feed = Feed {
             records: Arc::clone(&self.records),
             pipeline: plan.terms.pipeline.clone(),
             lines: Arc::clone(&lines),
             recovered: self.passed_over(plan).await?,
             fix: fix.clone(),
-            told: Some(telling(&mended)),
+            told: Some(telling(&mended, format)),
             job: None,
             canary: false,
             pace: Pace::default(),
@@ -134,11 +135,11 @@ impl Replays {
     }
 }
 
-/// Notes what a fix does to each message.
-pub(super) fn telling(mended: &Arc<Mutex<Mended>>) -> Told {
+/// Notes what a fix does to each message, whose bodies are of that format.
+pub(super) fn telling(mended: &Arc<Mutex<Mended>>, format: Format) -> Told {
     let mended = Arc::clone(mended);
     Arc::new(move |before: &Message, after: Result<&Message, &FixFailure>| {
-        let changes = after.map(|after| diff(before, after));
+        let changes = after.map(|after| diff(before, after, format));
         let mut mended = mended.lock().unwrap_or_else(PoisonError::into_inner);
         match changes {
             Ok(changes) => mended.change(changes),

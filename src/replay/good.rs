@@ -8,11 +8,13 @@ use tokio::sync::mpsc;
 use tracing::warn;
 
 use crate::archive::{self, GoodEvent};
+use crate::config::Format;
 use crate::dlq::fingerprint::GroupId;
 use crate::event::Delivery;
 use crate::ingest::{self, Arrival, Batch, Sealed, Stop, chain};
 use crate::replay::dry_run::{Sink, Trial, dead_letters, telling};
 use crate::replay::fix::Fix;
+use crate::replay::fix::body::of_json;
 use crate::replay::report::{Found, GoodReport, Mended, example};
 use crate::replay::{ReplayError, Replays};
 use crate::schema::columns::columns;
@@ -67,9 +69,11 @@ impl Replays {
         events: Vec<GoodEvent>,
         stop: &Stop,
     ) -> Result<GoodReport, ReplayError> {
+        let format = compiled.config.format;
         let mut report = GoodReport { events: events.len() as u64, ..GoodReport::default() };
         report.rebuilt = events.iter().filter(|event| !event.as_received).count() as u64;
         let received_at = (self.surroundings.now)();
+        let events = events.into_iter().map(|event| in_format(event, format));
         let numbered = (1..).zip(events);
         let arrivals: Vec<Arrival> =
             numbered.map(|(tag, event)| Arrival::new(Delivery { tag, received_at, message: event.message })).collect();
@@ -83,7 +87,7 @@ impl Replays {
         for mut arrival in usable {
             if let Some(fix) = &fix {
                 let fixed = fix.apply(&arrival.delivery.message);
-                telling(&mended)(&arrival.delivery.message, fixed.as_ref());
+                telling(&mended, format)(&arrival.delivery.message, fixed.as_ref());
                 match fixed {
                     Ok(fixed) => arrival.delivery.message = fixed,
                     Err(_) => {
@@ -103,6 +107,16 @@ impl Replays {
         (report.changed, report.changes, report.unmended) = (mended.changed, mended.changes(), mended.unmended());
         Ok(report)
     }
+}
+
+/// One that was rebuilt is JSON; as a body of the pipeline's format, if that can hold it.
+fn in_format(mut event: GoodEvent, format: Format) -> GoodEvent {
+    if !event.as_received
+        && let Some(body) = of_json(format, &event.message.body)
+    {
+        event.message.body = body;
+    }
+    event
 }
 
 fn batches(arrivals: Vec<Arrival>) -> mpsc::Receiver<Batch> {

@@ -128,6 +128,13 @@ fn run(arguments: &[&str]) -> String {
     String::from_utf8(done.stdout).expect("UTF-8")
 }
 
+/// The order in `body` under a new number, its amount in quotes.
+fn with_text_amount(body: &[u8]) -> Vec<u8> {
+    let at = |part: &[u8]| body.windows(part.len()).position(|window| window == part).expect("it is there");
+    let (id, amount) = (at(b"\xa7order-1"), at(b"\xa6amount\xcb") + 7);
+    [&body[..id], b"\xaaorder-2000", &body[id + 8..amount], b"\xa40.25", &body[amount + 9..]].concat()
+}
+
 /// Values of every kind, by the library that producers in Python use; compared by what reads the Parquet there.
 #[test]
 fn messagepack_comes_back_as_the_json_it_was() {
@@ -156,7 +163,8 @@ fn messagepack_comes_back_as_the_json_it_was() {
         (vec![0xa2, 0xff, 0xfe], "decode.binary.utf8"),
         (vec![0xcb, 0x7f, 0xf0, 0, 0, 0, 0, 0, 0], "decode.binary.number"),
         (vec![0x91; orders::DEPTH_MAX + 2], "decode.binary.depth"),
-        (b"\x82\xa2id\xa1x\xa6amount\xa1y".to_vec(), "validate.required"),
+        (b"\x82\xa2id\xa1x\xa4note\xa1y".to_vec(), "validate.required"),
+        (with_text_amount(&whole), "validate.type"),
     ];
     messages.extend(bad.iter().map(|(body, _)| of(body.clone())));
     let program = Program::start_ready(&setting.config);
@@ -172,8 +180,22 @@ fn messagepack_comes_back_as_the_json_it_was() {
     // What can be decoded is shown as JSON, and found by what is in it; what cannot, as bytes.
     let unfit = letter(&setting, "validate.required");
     let shown = dlq(&setting, &["show", unfit["id"].as_str().expect("an id")]);
-    assert!(shown.contains("came as 15 bytes of msgpack") && shown.contains("\"amount\": \"y\""), "{shown}");
-    assert_eq!(dlq(&setting, &["list", "--where", "/amount=y", "--json"]).lines().count(), 1);
+    assert!(shown.contains("came as 13 bytes of msgpack") && shown.contains("\"note\": \"y\""), "{shown}");
+    assert_eq!(dlq(&setting, &["list", "--where", "/note=y", "--json"]).lines().count(), 1);
+    let fix = setting.directory.path().join("fix.toml");
+    std::fs::write(&fix, "[[step]]\ncast = { path = \"/amount\", to = \"number\" }\n").expect("writable");
+    let plan = dlq(&setting, &["plan", "--code", "validate.type", "--fix", fix.to_str().expect("UTF-8"), "--json"]);
+    let plan: Value = serde_json::from_str(&plan).expect("JSON");
+    let plan = plan["plan"].as_str().expect("a hash");
+    let report: Value = serde_json::from_str(&dlq(&setting, &["dry-run", plan, "--json"])).expect("JSON");
+    // Good events are of the same format, and the fix leaves them good.
+    assert_eq!(
+        (&report["pass"], &report["good"]["broken"], &report["good"]["unusable"]),
+        (&1.into(), &0.into(), &0.into())
+    );
+    assert!(report["good"]["events"].as_u64() > Some(1_000), "{report}");
+    dlq(&setting, &["replay", plan, "--yes"]);
+    archive::assert_orders(&archive::event_ids(&setting.store()), ORDERS + 1, 1);
     let broken = letter(&setting, "decode.binary.utf8");
     let shown = dlq(&setting, &["show", broken["id"].as_str().expect("an id")]);
     assert!(shown.contains("a2 ff fe"), "{shown}");

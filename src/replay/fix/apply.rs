@@ -5,7 +5,7 @@ use std::fmt;
 use super::envelope::InTheWay;
 use super::jq::Stopped;
 use super::tree::{Tree, kind};
-use super::{Conditional, Fix, patch};
+use super::{Conditional, Fix, body, patch};
 use crate::content::{self, Encoding};
 use crate::event::Message;
 
@@ -68,9 +68,6 @@ impl fmt::Display for FixFailure {
 
 impl std::error::Error for FixFailure {}
 
-/// What a body may grow by before its buffer does.
-const ROOM_BYTES: usize = 64;
-
 impl Fix {
     /// `message` with everything done to it that applies; see [`Fix::change`].
     ///
@@ -89,19 +86,27 @@ impl Fix {
     ///
     /// A jq program blocks the thread, for as long as its limits allow.
     pub fn change(&self, message: &mut Message) -> Result<(), FixFailure> {
-        let mut body = super::decoded(&content::opened(message));
+        let opened = content::opened(message);
+        let mut body = body::read(self.format, &opened);
         let mut text = None;
         if self.changes_bodies() {
             let tree = body.as_mut().ok_or_else(|| FixFailure {
                 part: Part::Body,
                 action: "decode",
                 path: String::new(),
-                expected: "JSON".to_owned(),
-                actual: kind::NOT_JSON.to_owned(),
+                expected: self.format.document().to_owned(),
+                actual: format!("not {}", self.format.document()),
                 is_ours: false,
             })?;
             if self.mend(message, tree)? {
-                text = Some(tree.to_json_of(message.body.len() + ROOM_BYTES));
+                text = Some(body::write(self.format, tree, &opened).ok_or_else(|| FixFailure {
+                    part: Part::Body,
+                    action: "encode",
+                    path: String::new(),
+                    expected: format!("what {} can hold", self.format.as_str()),
+                    actual: "another value".to_owned(),
+                    is_ours: false,
+                })?);
             }
         }
         if !self.headers.is_empty() || !self.properties.is_empty() {

@@ -5,6 +5,7 @@
 //! properties; each sees what those before it left. It is done whole or not at all. The guide is `docs/fixes.md`.
 
 mod apply; // a fix on a message, whole or not at all
+pub(super) mod body; // bodies of every format as documents, and back
 mod diff; // which fields changed, by their kinds
 mod envelope; // steps on headers and properties, and what is locked
 pub mod jq; // jq programs, in a process of their own
@@ -24,6 +25,8 @@ mod tests;
 
 use std::fmt;
 
+use crate::config::Format;
+
 pub use apply::{FixFailure, Part};
 pub use diff::{FieldChange, Place, diff};
 pub use tree::kind;
@@ -40,6 +43,8 @@ pub struct Fix {
     headers: Vec<Conditional<envelope::HeaderStep>>,
     properties: Vec<Conditional<envelope::PropertyStep>>,
     hash: String,
+    /// What bodies are.
+    format: Format,
 }
 
 #[derive(Clone, Debug)]
@@ -89,6 +94,11 @@ impl Fix {
     /// Everything that is wrong with it, each with its line, its key and what to do.
     pub fn parse(text: &str, name: &str) -> Result<Self, FixError> {
         read::fix(text).map_err(|findings| FixError { name: name.to_owned(), findings })
+    }
+
+    /// The fix for bodies of that format; else they are JSON.
+    pub fn on(self, format: Format) -> Self {
+        Self { format, ..self }
     }
 
     /// The fix with other limits for its jq program, and another executable that knows [`jq::COMMAND`].

@@ -14,6 +14,7 @@ use super::tree::Tree;
 use super::when::{Is, Subject, When};
 use super::written::{Content, Written};
 use super::{Conditional, Fix, FixFinding};
+use crate::config::Format;
 use crate::config::nearest;
 use crate::event::HeaderValue;
 use crate::headers;
@@ -177,7 +178,8 @@ impl Reader {
                 "add a [[step]], such as cast = { path = \"/amount\", to = \"number\" }",
             );
         }
-        Some(Fix { steps, patch, jq: jq.flatten(), headers, properties, hash: hash(written) })
+        let (jq, hash) = (jq.flatten(), hash(written));
+        Some(Fix { steps, patch, jq, headers, properties, hash, format: Format::Json })
     }
 
     fn jq(&mut self, written: &Written) -> Option<Jq> {
