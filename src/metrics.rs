@@ -101,6 +101,17 @@ const DECODE_SECONDS: Definition = histogram(
     SHORT_SECONDS,
     "Time to decode, validate and append one batch of deliveries, and to encode the files of a flush it fills",
 );
+const ENCODE_SECONDS: Definition =
+    histogram("parqueduct_encode_seconds", SECONDS, "Time to encode the files of one flush");
+const FILES: Definition =
+    counter("parqueduct_files_total", &["pipeline", "kind"], "Files that durable flushes wrote, by what they hold");
+const FILE_BYTES: Definition = histogram("parqueduct_file_bytes", BYTES, "Bytes of one file of rows");
+const FILE_ROWS: Definition = histogram("parqueduct_file_rows", ROWS, "Rows of one file of rows");
+const LAST_COMMIT: Definition = gauge(
+    "parqueduct_last_commit_timestamp_seconds",
+    &["pipeline"],
+    "When the last flush became durable, in seconds since 1970; absent until this process wrote one",
+);
 const STORE_ERRORS: Definition =
     counter("parqueduct_store_errors_total", &["op", "kind"], "Requests to the object store that failed");
 const STORE_RETRIES: Definition =
@@ -148,6 +159,11 @@ pub const TABLE: &[Definition] = &[
     FLUSH_BYTES,
     FLUSH_ROWS,
     DECODE_SECONDS,
+    ENCODE_SECONDS,
+    FILES,
+    FILE_BYTES,
+    FILE_ROWS,
+    LAST_COMMIT,
     STORE_ERRORS,
     STORE_RETRIES,
     STORE_UP,
@@ -179,6 +195,11 @@ pub struct Metrics {
     flush_bytes: HistogramVec,
     flush_rows: HistogramVec,
     decode_seconds: HistogramVec,
+    encode_seconds: HistogramVec,
+    files: IntCounterVec,
+    file_bytes: HistogramVec,
+    file_rows: HistogramVec,
+    last_commit: GaugeVec,
     store_errors: IntCounterVec,
     store_retries: IntCounterVec,
     store_up: Gauge,
@@ -216,6 +237,11 @@ impl Metrics {
             flush_bytes: histograms(&registry, FLUSH_BYTES),
             flush_rows: histograms(&registry, FLUSH_ROWS),
             decode_seconds: histograms(&registry, DECODE_SECONDS),
+            encode_seconds: histograms(&registry, ENCODE_SECONDS),
+            files: counters(&registry, FILES),
+            file_bytes: histograms(&registry, FILE_BYTES),
+            file_rows: histograms(&registry, FILE_ROWS),
+            last_commit: gauges(&registry, LAST_COMMIT),
             store_errors: counters(&registry, STORE_ERRORS),
             store_retries: counters(&registry, STORE_RETRIES),
             store_up,
@@ -244,6 +270,11 @@ impl Metrics {
             flush_bytes: self.flush_bytes.with_label_values(labels),
             flush_rows: self.flush_rows.with_label_values(labels),
             decode_seconds: self.decode_seconds.with_label_values(labels),
+            encode_seconds: self.encode_seconds.with_label_values(labels),
+            files: FileKind::ALL.map(|kind| self.files.with_label_values(&[name, kind.as_str()])),
+            file_bytes: self.file_bytes.with_label_values(labels),
+            file_rows: self.file_rows.with_label_values(labels),
+            last_commit_ms: AtomicI64::new(0),
         });
         self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&pipeline));
         pipeline
@@ -322,6 +353,35 @@ impl Metrics {
         self.oldest_unacked.with_label_values(&[name]).set(pipeline.oldest_unacked(now).as_seconds_f64());
         self.open_partitions.with_label_values(&[name]).set(pipeline.open_partitions() as f64);
         self.broker_connected.with_label_values(&[name]).set(pipeline.connected() as f64);
+        // No zero for "never": an alert on its age would take that for 1970.
+        if let Some(at) = pipeline.last_commit() {
+            self.last_commit.with_label_values(&[name]).set(at.timestamp_millis() as f64 / 1e3);
+        }
+    }
+}
+
+/// What a file of a flush holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    /// Rows of the archive.
+    Data,
+    Letters,
+    /// What became of letters that were given back.
+    Attempts,
+    /// The body of a dead letter that is too large for its row.
+    Body,
+}
+
+impl FileKind {
+    pub const ALL: [Self; 4] = [Self::Data, Self::Letters, Self::Attempts, Self::Body];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Data => "data",
+            Self::Letters => "letters",
+            Self::Attempts => "attempts",
+            Self::Body => "body",
+        }
     }
 }
 
@@ -341,9 +401,37 @@ pub struct PipelineMetrics {
     pub flush_bytes: Histogram,
     pub flush_rows: Histogram,
     pub decode_seconds: Histogram,
+    pub encode_seconds: Histogram,
+    /// By [`FileKind`].
+    files: [IntCounter; FileKind::ALL.len()],
+    file_bytes: Histogram,
+    file_rows: Histogram,
+    /// Milliseconds since 1970; 0: nothing was committed yet.
+    last_commit_ms: AtomicI64,
 }
 
 impl PipelineMetrics {
+    /// Counts a file of a durable flush.
+    pub fn file_written(&self, kind: FileKind, bytes: usize, rows: u64) {
+        self.files[kind as usize].inc();
+        if kind == FileKind::Data {
+            self.file_bytes.observe(bytes as f64);
+            self.file_rows.observe(rows as f64);
+        }
+    }
+
+    /// Records that a flush is durable as of `at`; of several shards the latest counts.
+    pub fn committed(&self, at: DateTime<Utc>) {
+        self.last_commit_ms.fetch_max(at.timestamp_millis(), Relaxed);
+    }
+
+    fn last_commit(&self) -> Option<DateTime<Utc>> {
+        match self.last_commit_ms.load(Relaxed) {
+            0 => None,
+            millis => DateTime::from_timestamp_millis(millis),
+        }
+    }
+
     /// Age of the oldest delivery any shard holds; zero when none does.
     pub fn oldest_unacked(&self, now: DateTime<Utc>) -> chrono::TimeDelta {
         let since = self.shards.iter().filter_map(ShardGauges::oldest_unacked).min();

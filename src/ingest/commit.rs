@@ -12,7 +12,7 @@ use tracing::{debug, error, warn};
 use crate::broker::{Ended, Standing};
 use crate::ingest::worker::{Sealed, SealedObject};
 use crate::ingest::{Stop, Surroundings};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, PipelineMetrics};
 use crate::store::flush::{
     Committed, Decision, FileEnd, FlushError, FlushLog, FlushName, Intent, Outcome, Owner, Source, StoredObject,
 };
@@ -339,6 +339,21 @@ impl Committer {
             end: of.end,
         };
         Outcome::committed(intent, committed, (self.surroundings.now)())
+    }
+}
+
+/// Records the figures of a durable flush. Nothing but repeats writes nothing, and is no commit.
+pub(super) fn observe(metrics: &PipelineMetrics, surroundings: &Surroundings, sealed: &Sealed) {
+    let now = (surroundings.now)();
+    let took = now - sealed.sealed_at;
+    metrics.flush_seconds.observe(took.to_std().unwrap_or(Duration::ZERO).as_secs_f64());
+    metrics.flush_rows.observe(sealed.receipt.deliveries() as f64);
+    metrics.flush_bytes.observe(sealed.bytes() as f64);
+    for object in sealed.objects.iter().chain(&sealed.blobs) {
+        metrics.file_written(object.kind, object.bytes.len(), object.rows);
+    }
+    if !sealed.objects.is_empty() {
+        metrics.committed(now);
     }
 }
 

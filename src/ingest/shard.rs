@@ -6,7 +6,6 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
@@ -19,7 +18,7 @@ use crate::dlq::attempts::AttemptRecord;
 use crate::event::Delivery;
 use crate::ingest::arrival::Arrival;
 use crate::ingest::breaker::{Breaker, Consuming, PROBE_EVENTS, Turn, Verdict};
-use crate::ingest::commit::{Committer, Fate, FlushOf, Unresolved};
+use crate::ingest::commit::{Committer, Fate, FlushOf, Unresolved, observe};
 use crate::ingest::crashes::{Care, SharedJournal, Suspect};
 use crate::ingest::repeats::{GivenUp, LookBack};
 use crate::ingest::worker::{Origin, Sealed, Worker};
@@ -639,14 +638,6 @@ impl Epoch<'_> {
         gauges.set_oldest_unacked([written, waiting, worker.oldest(), looked_up].into_iter().flatten().min());
         gauges.set_open_partitions(worker.open_partitions());
     }
-}
-
-/// Records the figures of a durable flush.
-pub(super) fn observe(metrics: &PipelineMetrics, surroundings: &Surroundings, sealed: &Sealed) {
-    let took = (surroundings.now)() - sealed.sealed_at;
-    metrics.flush_seconds.observe(took.to_std().unwrap_or(Duration::ZERO).as_secs_f64());
-    metrics.flush_rows.observe(sealed.receipt.deliveries() as f64);
-    metrics.flush_bytes.observe(sealed.bytes() as f64);
 }
 
 /// The end of the write in flight; never, when there is none.

@@ -22,7 +22,7 @@ use crate::ingest::breaker::Judged;
 use crate::ingest::judge::{Judge, Rejected, Verdict};
 use crate::ingest::repeats::{Durable, Key, Known, Repeats, Sighting};
 use crate::ingest::{Plan, Surroundings};
-use crate::metrics::PipelineMetrics;
+use crate::metrics::{FileKind, PipelineMetrics};
 use crate::receipt::{Receipt, RequeueCause, Tally};
 use crate::rejection::{Code, Issue, Rejection, Stage};
 
@@ -38,6 +38,7 @@ pub struct Origin {
 /// One object of a flush, encoded.
 #[derive(Clone, Debug)]
 pub struct SealedObject {
+    pub kind: FileKind,
     pub path: String,
     pub bytes: Bytes,
     pub rows: u64,
@@ -403,6 +404,7 @@ impl Worker {
     }
 
     fn encode(&mut self, receipt: Receipt) -> Sealed {
+        let _timer = self.metrics.encode_seconds.start_timer();
         let flush = (self.surroundings.ulid)();
         let sealed_at = (self.surroundings.now)();
         let held = std::mem::take(&mut self.held);
@@ -473,6 +475,7 @@ impl Worker {
         let (pipeline, major) = (&plan.config.name, plan.config.schema_version);
         let flush = flush.to_string();
         SealedObject {
+            kind: FileKind::Data,
             path: archive::path(pipeline, major, &file.partition, &flush, &plan.instance, self.origin.shard, number),
             rows: file.rows() as u64,
             bytes: file.bytes,
@@ -490,11 +493,12 @@ impl Worker {
         for letter in dead.iter_mut().filter(|letter| letter.message.body.len() > self.plan.blob_bytes) {
             let (path, body) = letter.take_body(newest.date_naive());
             if blobs.iter().all(|blob: &SealedObject| blob.path != path) {
-                blobs.push(SealedObject { path, bytes: body.into(), rows: 0 });
+                blobs.push(SealedObject { kind: FileKind::Body, path, bytes: body.into(), rows: 0 });
             }
         }
         let origin = &self.dead_letter_origin;
         SealedObject {
+            kind: FileKind::Letters,
             path: record::path(&origin.pipeline, newest, flush, &origin.instance, origin.shard),
             bytes: record::encode(&dead).expect("a flush of dead letters is smaller than a Parquet column may be"),
             rows: dead.len() as u64,
@@ -511,6 +515,7 @@ impl Worker {
         }
         let origin = &self.dead_letter_origin;
         SealedObject {
+            kind: FileKind::Attempts,
             path: attempts::path(&origin.pipeline, newest, flush, &origin.instance, origin.shard),
             bytes: attempts::encode(&attempts).expect("a flush of attempts is smaller than a Parquet column may be"),
             rows: attempts.len() as u64,

@@ -3,10 +3,12 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use parqueduct::metrics::{Definition, Kind, TABLE};
+use parqueduct::metrics::{Definition, FileKind, Kind, Metrics, TABLE};
+use parqueduct::receipt::Tally;
 use parqueduct::rejection::Code;
 use serde_json::Value;
 
@@ -108,6 +110,72 @@ fn row(metric: &Definition) -> String {
         Kind::Histogram(_) => "histogram",
     };
     format!("| `{}` | {kind} | {} | {} |", metric.name, metric.labels.join(", "), metric.help)
+}
+
+/// A scrape of so many pipelines, each of which met everything that a label can say.
+fn fullest_scrape(pipelines: usize) -> Vec<u8> {
+    let metrics = Metrics::new("1.2.3");
+    let now = chrono::DateTime::from_timestamp(1_800_000_000, 0).unwrap();
+    for n in 0..pipelines {
+        let pipeline = metrics.pipeline(&format!("pipeline-of-flights-{n:02}"), 4);
+        let mut tally = Tally::default();
+        Code::ALL.iter().for_each(|code| tally.add_dead_letter(*code));
+        let received = Code::ALL.len() as u64;
+        pipeline.ledger.receive(received, received).settle(&tally);
+        FileKind::ALL.iter().for_each(|kind| pipeline.file_written(*kind, 10_000, 40));
+        pipeline.committed(now);
+    }
+    let began = tokio::time::Instant::now();
+    let text = metrics.render(now);
+    println!("{pipelines} pipelines: {} bytes in {:?}", text.len(), began.elapsed());
+    text
+}
+
+#[test]
+fn a_scrape_of_fifty_pipelines_that_met_every_code_is_below_a_megabyte() {
+    let bytes = fullest_scrape(50).len();
+    assert!(bytes < 1_000_000, "{bytes} bytes");
+}
+
+#[test]
+fn promtool_finds_nothing_in_a_scrape() {
+    let mut check = Command::new(promtool())
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    check.stdin.take().unwrap().write_all(&fullest_scrape(1)).unwrap();
+    let done = check.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).into_owned();
+    assert!(done.status.success() && said.trim().is_empty(), "{said}");
+}
+
+#[test]
+fn files_and_the_last_commit_are_counted_by_what_they_hold() {
+    let metrics = Metrics::new("1.2.3");
+    let pipeline = metrics.pipeline("flights", 1);
+    let at = |seconds| chrono::DateTime::from_timestamp(seconds, 0).unwrap();
+    let render = || String::from_utf8(metrics.render(at(2_000))).unwrap();
+    let timestamp = "parqueduct_last_commit_timestamp_seconds{pipeline=\"flights\"}";
+    assert!(!render().contains(timestamp), "nothing was committed yet");
+
+    pipeline.file_written(FileKind::Data, 5_000, 40);
+    pipeline.file_written(FileKind::Letters, 9_000, 2);
+    pipeline.committed(at(1_000));
+    pipeline.committed(at(900)); // another shard, whose news come late
+    let text = render();
+    for line in [
+        "parqueduct_files_total{kind=\"data\",pipeline=\"flights\"} 1",
+        "parqueduct_files_total{kind=\"letters\",pipeline=\"flights\"} 1",
+        "parqueduct_files_total{kind=\"body\",pipeline=\"flights\"} 0",
+        "parqueduct_file_bytes_sum{pipeline=\"flights\"} 5000",
+        "parqueduct_file_rows_sum{pipeline=\"flights\"} 40",
+        &format!("{timestamp} 1000"),
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} not in\n{text}");
+    }
 }
 
 /// The label names that a PromQL expression asks of each of our series: the keys inside `series{..}`.

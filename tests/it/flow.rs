@@ -38,6 +38,9 @@ fn a_thousand_bad_events_of_every_kind_become_exactly_those_dead_letters() {
     program.wait_until_settled(5000, MINUTE);
     assert_eq!(program.metric("parqueduct_archived_total"), 4000.0);
     assert_eq!(program.metric("parqueduct_dead_lettered_total"), 1000.0);
+    assert_eq!(program.metric("parqueduct_file_rows_sum"), 4000.0, "each row is in one file");
+    assert_eq!(program.metric("parqueduct_encode_seconds_count"), program.metric("parqueduct_flush_seconds_count"));
+    assert!(program.metric("parqueduct_last_commit_timestamp_seconds") > 1.7e9);
     assert_eq!(program.errors(), Vec::<String>::new());
     let (status, log) = program.terminate(MINUTE);
     assert!(status.success(), "{log}");
