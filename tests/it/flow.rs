@@ -128,6 +128,8 @@ fn kill_9_during_flow_loses_nothing_repeats_nothing_and_undecided_files_do_not_s
     wait_for("the queue to empty", 2 * MINUTE, || {
         (now(rabbit.ready(&setting.queue)) == 0 && program.metric("parqueduct_in_flight") == 0.0).then_some(())
     });
+    // What is on its way is counted nowhere: a stop now would give it back to the queue.
+    wait_for("all rows", MINUTE, || (archive::event_ids(&setting.store()).len() == count).then_some(()));
     let (status, log) = program.terminate(MINUTE);
     assert!(status.success(), "{log}");
     assert_all_there(&setting, count);
