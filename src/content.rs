@@ -7,13 +7,14 @@
 use std::borrow::Cow;
 use std::io::{self, Read, Write};
 
-use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
+use flate2::bufread::{DeflateDecoder, ZlibDecoder};
+use flate2::read::MultiGzDecoder;
 use flate2::write::{GzEncoder, ZlibEncoder};
 
 use crate::event::Message;
 
 /// The most bytes that a body is opened to where no pipeline sets a limit.
-pub const BYTES_MAX: usize = 512 << 20;
+pub const BYTES_MAX: usize = 64 << 20;
 
 /// The largest window of a zstd frame, as a power of two: what RFC 8878 (3.1.1.1.2) asks every decoder to have.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
@@ -73,13 +74,16 @@ impl Encoding {
     fn open_into(self, body: &[u8], bytes_max: usize, plain: &mut Vec<u8>) -> Result<(), Closed> {
         let broken = |_: io::Error| Closed::Broken(self);
         match self {
-            Encoding::Gzip => read_within(MultiGzDecoder::new(body), bytes_max, plain),
-            Encoding::Deflate if is_zlib(body) => read_within(ZlibDecoder::new(body), bytes_max, plain),
-            Encoding::Deflate => read_within(DeflateDecoder::new(body), bytes_max, plain),
+            Encoding::Gzip => read_within(MultiGzDecoder::new(body), bytes_max, plain).map(drop),
+            // These end with the stream, whatever follows.
+            Encoding::Deflate if is_zlib(body) => read_within(ZlibDecoder::new(body), bytes_max, plain)
+                .and_then(|decoder| ended(decoder.into_inner(), plain.len() > bytes_max)),
+            Encoding::Deflate => read_within(DeflateDecoder::new(body), bytes_max, plain)
+                .and_then(|decoder| ended(decoder.into_inner(), plain.len() > bytes_max)),
             Encoding::Zstd => {
                 let mut decoder = zstd::stream::read::Decoder::with_buffer(body).map_err(broken)?;
                 decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(broken)?;
-                read_within(decoder, bytes_max, plain)
+                read_within(decoder, bytes_max, plain).map(drop)
             }
         }
         .map_err(broken)?;
@@ -98,9 +102,19 @@ fn is_zlib(body: &[u8]) -> bool {
 }
 
 /// One byte more than may be tells that there are more.
-fn read_within(decoder: impl Read, bytes_max: usize, plain: &mut Vec<u8>) -> io::Result<()> {
+fn read_within<R: Read>(decoder: R, bytes_max: usize, plain: &mut Vec<u8>) -> io::Result<R> {
     let most = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
-    decoder.take(most).read_to_end(plain).map(drop)
+    let mut limited = decoder.take(most);
+    limited.read_to_end(plain)?;
+    Ok(limited.into_inner())
+}
+
+/// Nothing may follow; of what is cut off for its size that cannot be told.
+fn ended(rest: &[u8], is_cut: bool) -> io::Result<()> {
+    match rest.is_empty() || is_cut {
+        true => Ok(()),
+        false => Err(io::ErrorKind::InvalidData.into()),
+    }
 }
 
 /// The body of `message`, decompressed into `plain` if it says that it is compressed.
@@ -223,7 +237,18 @@ mod tests {
         assert_eq!(opening(&message(two, "gzip"), 10), Ok(b"{\"a\":1}".to_vec()));
         let two = [Encoding::Zstd.close(b"{\"a\""), Encoding::Zstd.close(b":1}")].concat();
         assert_eq!(opening(&message(two, "zstd"), 10), Ok(b"{\"a\":1}".to_vec()));
-        let trailing = [Encoding::Gzip.close(b"{}"), b"more".to_vec()].concat();
-        assert_eq!(opening(&message(trailing, "gzip"), 10), Err(Closed::Broken(Encoding::Gzip)));
+        let level = flate2::Compression::default();
+        let bare = written(DeflateEncoder::new(Vec::new(), level), b"{}").and_then(DeflateEncoder::finish).unwrap();
+        for (whole, encoding) in [
+            (Encoding::Gzip.close(b"{}"), Encoding::Gzip),
+            (Encoding::Zstd.close(b"{}"), Encoding::Zstd),
+            (Encoding::Deflate.close(b"{}"), Encoding::Deflate),
+            (bare, Encoding::Deflate),
+        ] {
+            for more in [b"more".to_vec(), Encoding::Deflate.close(b"{}")] {
+                let trailing = message([whole.clone(), more].concat(), encoding.as_str());
+                assert_eq!(opening(&trailing, 10), Err(Closed::Broken(encoding)), "{encoding:?}");
+            }
+        }
     }
 }

@@ -13,7 +13,6 @@ pub use json::JsonDecoder;
 pub use msgpack::MsgpackDecoder;
 
 use crate::config::Format;
-use crate::content;
 use crate::rejection::Rejection;
 use crate::value::Tape;
 
@@ -26,8 +25,8 @@ pub struct Limits {
     pub depth_max: usize,
 }
 
-/// Limits that no pipeline goes beyond.
-const WIDEST: Limits = Limits { body_bytes_max: content::BYTES_MAX, depth_max: 512 };
+/// Limits where no pipeline sets others. A value takes up to forty times its bytes while it is read.
+const WIDEST: Limits = Limits { body_bytes_max: 16 << 20, depth_max: 512 };
 
 /// `body` as JSON text, for people and searches; `None` where it is JSON, or cannot be decoded.
 pub fn as_json(format: Format, body: &[u8]) -> Option<Vec<u8>> {

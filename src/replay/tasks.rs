@@ -3,9 +3,11 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use futures_util::FutureExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
@@ -21,6 +23,9 @@ use crate::replay::{
 
 /// Dry runs that are over and still told of; the oldest are forgotten.
 const DRY_RUNS_KEPT: usize = 32;
+
+/// Why a task found nothing: what was durable is, and the pipelines of the process go on.
+const PANICKED: &str = "the program panicked; its standard error says where";
 
 /// The tasks of one process.
 pub struct Tasks {
@@ -99,7 +104,7 @@ impl Tasks {
         self.unheld(async move {
             let start = tasks.replays.start(&plan, &said).await?;
             match start {
-                Start::Begun(job) | Start::Taken(job) => tasks.run(job, pace, place),
+                Start::Begun(job) | Start::Taken(job) => tasks.run(job, pace, Some(place)),
                 Start::Nothing { .. } => {}
             }
             Ok(start)
@@ -118,7 +123,11 @@ impl Tasks {
         force: bool,
         pace: Pace,
     ) -> Result<Resumed, TaskError> {
-        let place = self.place()?;
+        // One that rests here has its place.
+        let place = match self.held().jobs.contains_key(&job) {
+            true => None,
+            false => Some(self.place()?),
+        };
         let tasks = Arc::clone(self);
         self.unheld(async move {
             if tasks.is_abandoned(job).await? {
@@ -155,8 +164,12 @@ impl Tasks {
         let (tasks, told) = (Arc::clone(self), Arc::clone(&run));
         self.tracker.spawn(async move {
             let _place = place;
-            let found = tasks.replays.dry_run(&plan, options, &tasks.stop, &*told).await;
-            let found = found.map(Arc::new).map_err(|error| chain(&error));
+            let found =
+                AssertUnwindSafe(tasks.replays.dry_run(&plan, options, &tasks.stop, &*told)).catch_unwind().await;
+            let found = match found {
+                Ok(found) => found.map(Arc::new).map_err(|error| chain(&error)),
+                Err(_) => Err(PANICKED.to_owned()),
+            };
             *told.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
         });
         Ok(run)
@@ -197,7 +210,7 @@ impl Tasks {
         Ok(state.job(job).is_some_and(ours) && !self.held().jobs.contains_key(&job))
     }
 
-    fn run(self: &Arc<Self>, job: Ulid, pace: Pace, place: OwnedSemaphorePermit) {
+    fn run(self: &Arc<Self>, job: Ulid, pace: Pace, place: Option<OwnedSemaphorePermit>) {
         match self.held().jobs.entry(job) {
             // The task that is there may be about to end: it looks once more.
             Entry::Occupied(mut there) => {
@@ -219,17 +232,18 @@ impl Tasks {
     }
 
     async fn run_once(&self, job: Ulid, pace: Pace) {
-        let end = self.replays.run(job, ReplayOptions { pace }, &self.stop, &Unwatched).await;
-        match end {
-            Ok(JobEnd::Stopped(counts)) => info!(%job, ?counts, "replay stopped with the process: it can be resumed"),
-            Ok(end) => info!(%job, ?end, "replay ended"),
-            Err(error) => {
-                let why = chain(&error);
-                warn!(%job, error = why, "replay failed: resume or cancel it");
-                if let Err(error) = self.replays.halt(job, why).await {
-                    warn!(%job, error = chain(&error), "the log cannot be written: it still says that the replay runs");
-                }
+        let run = self.replays.run(job, ReplayOptions { pace }, &self.stop, &Unwatched);
+        let why = match AssertUnwindSafe(run).catch_unwind().await {
+            Ok(Ok(JobEnd::Stopped(counts))) => {
+                return info!(%job, ?counts, "replay stopped with the process: it can be resumed");
             }
+            Ok(Ok(end)) => return info!(%job, ?end, "replay ended"),
+            Ok(Err(error)) => chain(&error),
+            Err(_) => PANICKED.to_owned(),
+        };
+        warn!(%job, error = why, "replay failed: resume or cancel it");
+        if let Err(error) = self.replays.halt(job, why).await {
+            warn!(%job, error = chain(&error), "the log cannot be written: it still says that the replay runs");
         }
     }
 }

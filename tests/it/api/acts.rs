@@ -150,6 +150,9 @@ fn no_more_tasks_run_than_may() {
     let plan = place.plan_all();
     let slow = json!({"reason": "slowly", "letters_per_second": 1});
     let job = id(&place.post(&format!("/plans/{plan}/replays"), slow, 202));
+    // One that rests keeps its place, and goes on in it.
+    place.post(&format!("/jobs/{job}/pause"), json!({"reason": "wait"}), 200);
+    place.post(&format!("/jobs/{job}/resume"), json!({"reason": "go on"}), 202);
     let many = place.post(&format!("/plans/{plan}/dry-runs"), json!({}), 429);
     assert!(many["detail"].as_str().expect("a text").contains("http.tasks_max"), "{many}");
     place.post(&format!("/jobs/{job}/cancel"), json!({"reason": "enough"}), 200);
