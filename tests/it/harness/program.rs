@@ -197,13 +197,18 @@ pub fn parqueduct_ok(arguments: &[&str]) -> String {
 }
 
 /// Asks `question` until it has an answer, and panics naming `what` after `limit`.
-pub fn wait_for<T>(what: &str, limit: Duration, mut question: impl FnMut() -> Option<T>) -> T {
+pub fn wait_for<T>(what: &str, limit: Duration, question: impl FnMut() -> Option<T>) -> T {
+    answer_within(limit, question).unwrap_or_else(|| panic!("waited {limit:?} for {what}"))
+}
+
+/// Asks `question` until it has an answer; `None` when it has none after `limit`.
+pub fn answer_within<T>(limit: Duration, mut question: impl FnMut() -> Option<T>) -> Option<T> {
     let start = Instant::now();
     loop {
-        if let Some(answer) = question() {
+        let answer = question();
+        if answer.is_some() || start.elapsed() >= limit {
             return answer;
         }
-        assert!(start.elapsed() < limit, "waited {limit:?} for {what}");
         std::thread::sleep(Duration::from_millis(50));
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use lapin::types::AMQPValue;
 
 use super::{MINUTE, assert_complete, orders_on, publish, wait_for_orders};
-use crate::harness::program::{Program, wait_for};
+use crate::harness::program::{Program, answer_within, wait_for};
 use crate::harness::rabbit::Rabbit;
 use crate::harness::s3::S3Server;
 use crate::harness::setting::{Options, Setting};
@@ -72,7 +72,18 @@ fn two_outages_of_the_store_in_a_row_stay_below_a_delivery_limit_that_drops() {
     assert!(second > 0.0 && second <= 1500.0 && requeued() == first + second, "one return again, not {second}");
 
     server.outage(false);
-    wait_for("all orders", 2 * MINUTE, || (orders_on(&server).len() == 1500).then_some(()));
+    let all = answer_within(2 * MINUTE, || (orders_on(&server).len() == 1500).then_some(()));
+    let told = |what: &str| program.metric(&format!("parqueduct_{what}"));
+    assert!(
+        all.is_some(),
+        "{} of 1500 orders; {} ready, {} delivered, {} archived, {} given back, {} in flight",
+        orders_on(&server).len(),
+        now(rabbit.ready(&setting.queue)),
+        told("deliveries_total"),
+        told("archived_total"),
+        requeued(),
+        told("in_flight"),
+    );
     assert_eq!(program.errors(), Vec::<String>::new(), "nobody has to act");
     assert_eq!(now(rabbit.ready(&setting.queue)), 0);
     let (status, log) = program.terminate(MINUTE);
