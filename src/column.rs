@@ -5,6 +5,10 @@ use std::collections::HashSet;
 /// Marks a text column (or list element) that holds JSON text; the value is `"true"`.
 pub const JSON_KEY: &str = "parqueduct.json";
 
+/// Marks a column of instants that takes finer ones, too: cut to the microsecond, while `_extra` has them whole. The value
+/// is `"true"`.
+pub const FINER_KEY: &str = "parqueduct.finer";
+
 /// The name of the property a column is filled from, where it differs from the column's own name.
 pub const PROPERTY_KEY: &str = "parqueduct.property";
 

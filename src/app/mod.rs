@@ -53,7 +53,7 @@ pub fn read_config(path: &Path) -> anyhow::Result<Loaded> {
 /// # Errors
 /// What is wrong with its schema.
 pub fn compile(config: &Config, pipeline: &config::Pipeline) -> anyhow::Result<Plan> {
-    let plan = Plan::new(pipeline, &config.instance, &|path| std::fs::read_to_string(path))?;
+    let plan = Plan::new(pipeline, &config.instance, &|path| std::fs::read(path))?;
     Ok(Plan { blob_bytes: config.dlq.blob_bytes, ..plan })
 }
 

@@ -30,7 +30,7 @@ pub fn replays(config: Config) -> anyhow::Result<Replays> {
 /// The same, over a store that is open already.
 pub fn replays_over(config: Arc<Config>, store: Store) -> Replays {
     let instance = config.instance.clone();
-    let read = |path: &Path| std::fs::read_to_string(path);
+    let read = |path: &Path| std::fs::read(path);
     Replays {
         log: Log::new(store.clone()),
         records: Arc::new(Records::remembering(store.clone(), READS_MAX, config.dlq.index_bytes)),

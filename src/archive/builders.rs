@@ -68,7 +68,7 @@ enum Builder {
     Boolean(Bits, Bits),
     Integer(Numbers<i64>),
     Double(Numbers<f64>),
-    Instant(Numbers<i64>),
+    Instant { values: Numbers<i64>, finer: bool },
     Date(Numbers<i32>),
     Decimal { values: Numbers<i128>, precision: u8, scale: u8 },
     Text(Texts),
@@ -83,7 +83,7 @@ impl Builder {
             Kind::Boolean => Builder::Boolean(Bits::default(), Bits::default()),
             Kind::Integer => Builder::Integer(Numbers::default()),
             Kind::Double => Builder::Double(Numbers::default()),
-            Kind::Instant => Builder::Instant(Numbers::default()),
+            Kind::Instant { finer } => Builder::Instant { values: Numbers::default(), finer: *finer },
             Kind::Date => Builder::Date(Numbers::default()),
             Kind::Decimal { precision, scale } => {
                 Builder::Decimal { values: Numbers::default(), precision: *precision, scale: *scale }
@@ -120,8 +120,14 @@ impl Builder {
                 Err(Misfit::Type) => walk.issue(place, Code::EncodeType, "number", value.type_name()),
                 Err(_) => walk.issue(place, Code::EncodeNumberPrecision, "a 64-bit number", "more digits"),
             },
-            (Builder::Instant(numbers), Node::Str(text)) => match time::parse_rfc3339(text) {
-                Ok(micros) => numbers.push(micros),
+            (Builder::Instant { values, finer }, Node::Str(text)) => match time::parse_rfc3339_cut(text) {
+                Ok((micros, false)) => values.push(micros),
+                Ok((micros, true)) if *finer => {
+                    values.push(micros);
+                    value.write_json(walk.extra);
+                    return true;
+                }
+                Ok((_, true)) => issue_of_time(TimeError::TooFine, "date-time", place, walk),
                 Err(error) => issue_of_time(error, "date-time", place, walk),
             },
             (Builder::Date(numbers), Node::Str(text)) => match time::parse_date(text) {
@@ -165,7 +171,7 @@ impl Builder {
                 values.push(false);
                 present.push(false);
             }
-            Builder::Integer(numbers) | Builder::Instant(numbers) => numbers.push_null(),
+            Builder::Integer(values) | Builder::Instant { values, .. } => values.push_null(),
             Builder::Double(numbers) => numbers.push_null(),
             Builder::Date(numbers) => numbers.push_null(),
             Builder::Decimal { values, .. } => values.push_null(),
@@ -184,7 +190,7 @@ impl Builder {
                 values.truncate(rows);
                 present.truncate(rows);
             }
-            Builder::Integer(numbers) | Builder::Instant(numbers) => numbers.truncate(rows),
+            Builder::Integer(values) | Builder::Instant { values, .. } => values.truncate(rows),
             Builder::Double(numbers) => numbers.truncate(rows),
             Builder::Date(numbers) => numbers.truncate(rows),
             Builder::Decimal { values, .. } => values.truncate(rows),
@@ -205,7 +211,7 @@ impl Builder {
             Builder::Double(_) => "number",
             Builder::Decimal { .. } => "decimal",
             Builder::Text(_) => "string",
-            Builder::Instant(_) => "date-time",
+            Builder::Instant { .. } => "date-time",
             Builder::Date(_) => "date",
             Builder::Struct(..) => "object",
             Builder::List(_) => "array",
@@ -224,8 +230,8 @@ impl Builder {
                 let (values, nulls) = numbers.finish();
                 Arc::new(Float64Array::new(values, nulls))
             }
-            Builder::Instant(numbers) => {
-                let (values, nulls) = numbers.finish();
+            Builder::Instant { values, .. } => {
+                let (values, nulls) = values.finish();
                 Arc::new(TimestampMicrosecondArray::new(values, nulls).with_data_type(field.data_type().clone()))
             }
             Builder::Date(numbers) => {

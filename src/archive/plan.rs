@@ -31,9 +31,15 @@ pub(super) enum Kind {
     Boolean,
     Integer,
     Double,
-    Instant,
+    Instant {
+        /// Finer ones than it holds are taken, too.
+        finer: bool,
+    },
     Date,
-    Decimal { precision: u8, scale: u8 },
+    Decimal {
+        precision: u8,
+        scale: u8,
+    },
     Text,
     Json,
     Struct(Arc<ObjectPlan>),
@@ -69,7 +75,9 @@ fn kind(field: &Arc<Field>) -> Result<Kind, Arc<Field>> {
         DataType::Boolean => Kind::Boolean,
         DataType::Int64 => Kind::Integer,
         DataType::Float64 => Kind::Double,
-        DataType::Timestamp(TimeUnit::Microsecond, Some(_)) => Kind::Instant,
+        DataType::Timestamp(TimeUnit::Microsecond, Some(_)) => {
+            Kind::Instant { finer: field.metadata().contains_key(column::FINER_KEY) }
+        }
         DataType::Date32 => Kind::Date,
         DataType::Decimal128(precision, scale) if *precision <= 38 => {
             let scale =

@@ -276,6 +276,9 @@ impl Writer<'_> {
                 return self.object(columns, row, extra.map(RawValue::get));
             }
             DataType::List(element) => return self.list(element, &array.as_list::<i32>().value(row), extra),
+            DataType::Timestamp(..) if extra.is_some() => {
+                self.out.extend_from_slice(extra.map_or("", RawValue::get).as_bytes());
+            }
             _ if extra.is_some() => return Err(Unexpected),
             DataType::Utf8 if field.metadata().contains_key(column::JSON_KEY) => {
                 self.out.extend_from_slice(array.as_string::<i32>().value(row).as_bytes());

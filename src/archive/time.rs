@@ -21,6 +21,17 @@ pub enum TimeError {
 /// # Errors
 /// See [`TimeError`]. Nothing is rounded.
 pub fn parse_rfc3339(text: &str) -> Result<i64, TimeError> {
+    match parse_rfc3339_cut(text)? {
+        (micros, false) => Ok(micros),
+        (_, true) => Err(TimeError::TooFine),
+    }
+}
+
+/// The same, cut to the microsecond, and whether something was cut.
+///
+/// # Errors
+/// See [`TimeError`]; never [`TimeError::TooFine`].
+pub fn parse_rfc3339_cut(text: &str) -> Result<(i64, bool), TimeError> {
     let bytes = text.as_bytes();
     if bytes.len() < 20 || !matches!(bytes[10], b'T' | b't' | b' ') || bytes[13] != b':' || bytes[16] != b':' {
         return Err(TimeError::Unreadable);
@@ -30,14 +41,14 @@ pub fn parse_rfc3339(text: &str) -> Result<i64, TimeError> {
     if hour > 23 || minute > 59 || second > 60 {
         return Err(TimeError::Unreadable);
     }
-    let (micros, rest) = fraction(&bytes[19..])?;
+    let (micros, is_cut, rest) = fraction(&bytes[19..])?;
     let offset = offset_minutes(rest)?;
     if second == 60 {
         return Err(TimeError::LeapSecond);
     }
     let minutes = hour * 60 + minute - offset;
-    let time = day * DAY_US + (minutes * 60 + second) * 1_000_000 + micros?;
-    if is_in_range(time) { Ok(time) } else { Err(TimeError::OutOfRange) }
+    let time = day * DAY_US + (minutes * 60 + second) * 1_000_000 + micros;
+    if is_in_range(time) { Ok((time, is_cut)) } else { Err(TimeError::OutOfRange) }
 }
 
 /// Days since 1970 of an RFC 3339 full-date.
@@ -89,9 +100,9 @@ fn pair(bytes: &[u8], at: usize) -> Result<i64, TimeError> {
     Ok(i64::from(tens) * 10 + i64::from(ones))
 }
 
-/// The microseconds of a fraction such as `.25`, if they are whole, and what follows it.
-fn fraction(bytes: &[u8]) -> Result<(Result<i64, TimeError>, &[u8]), TimeError> {
-    let Some(b'.') = bytes.first() else { return Ok((Ok(0), bytes)) };
+/// The whole microseconds of a fraction such as `.25`, whether there is more to it, and what follows it.
+fn fraction(bytes: &[u8]) -> Result<(i64, bool, &[u8]), TimeError> {
+    let Some(b'.') = bytes.first() else { return Ok((0, false, bytes)) };
     let digits = bytes[1..].iter().take_while(|byte| byte.is_ascii_digit()).count();
     if digits == 0 {
         return Err(TimeError::Unreadable);
@@ -102,7 +113,7 @@ fn fraction(bytes: &[u8]) -> Result<(Result<i64, TimeError>, &[u8]), TimeError> 
         micros = micros * 10 + digits.get(place).map_or(0, |digit| i64::from(digit - b'0'));
     }
     let finer = digits.iter().skip(6).any(|digit| *digit != b'0');
-    Ok((if finer { Err(TimeError::TooFine) } else { Ok(micros) }, rest))
+    Ok((micros, finer, rest))
 }
 
 /// The minutes by which `Z` or `+hh:mm`, which must be all of `bytes`, is ahead of UTC.

@@ -351,7 +351,12 @@ pub struct Pipeline {
     pub kind: PipelineKind,
     /// What is below and tells of events has no meaning for a pipeline of dead letters.
     pub format: Format,
+    pub framing: Framing,
     pub schema: PathBuf,
+    /// Of a descriptor set, the full name of the events' message.
+    pub message: Option<String>,
+    /// What else decoded values must look like: a JSON Schema.
+    pub rules: Option<PathBuf>,
     /// Own key, else from `name.vN.json`, else the file stem and 1.
     pub schema_name: String,
     pub schema_version: u32,
@@ -433,16 +438,20 @@ pub enum QueueType {
 pub enum Format {
     Json,
     Msgpack,
+    Avro,
+    Protobuf,
 }
 
 impl Format {
-    pub const ALL: [Format; 2] = [Format::Json, Format::Msgpack];
+    pub const ALL: [Format; 4] = [Format::Json, Format::Msgpack, Format::Avro, Format::Protobuf];
 
     /// As people call what is written in it.
     pub const fn document(self) -> &'static str {
         match self {
             Format::Json => "JSON",
             Format::Msgpack => "MessagePack",
+            Format::Avro => "Avro",
+            Format::Protobuf => "Protobuf",
         }
     }
 
@@ -455,7 +464,33 @@ impl Format {
         match self {
             Format::Json => "json",
             Format::Msgpack => "msgpack",
+            Format::Avro => "avro",
+            Format::Protobuf => "protobuf",
         }
+    }
+}
+
+/// What stands before the data in a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    None,
+    /// Two bytes and the fingerprint of the schema, as the specification of Avro has it.
+    SingleObject,
+}
+
+impl Framing {
+    pub const ALL: [Framing; 2] = [Framing::None, Framing::SingleObject];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Framing::None => "none",
+            Framing::SingleObject => "single-object",
+        }
+    }
+
+    /// The framing of that name.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|framing| framing.as_str() == text)
     }
 }
 

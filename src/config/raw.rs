@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::checked::{Dedupe, Flow, Format, LogFormat, OnTrip, QueueType, Role, Secret, SplitBy, TimeFormat};
+use super::checked::{Dedupe, Flow, Format, Framing, LogFormat, OnTrip, QueueType, Role, Secret, SplitBy, TimeFormat};
 use super::keys::{Kind, section};
 use super::read::{AnyText, Given, Ratio, Raw, Size, words};
 use super::text::{FilePath, Text};
@@ -14,7 +14,8 @@ words!(Flow: "events" => Events, "dead-letter" => DeadLetter);
 words!(Dedupe: "redelivered" => Redelivered, "window" => Window);
 words!(OnTrip: "divert" => Divert, "pause" => Pause);
 words!(SplitBy: "app_id" => AppId, "routing_key" => RoutingKey, "exchange" => Exchange, "schema" => Schema, "type" => Type);
-words!(Format: "json" => Json, "msgpack" => Msgpack; later "avro", "protobuf");
+words!(Format: "json" => Json, "msgpack" => Msgpack, "avro" => Avro, "protobuf" => Protobuf);
+words!(Framing: "none" => None, "single-object" => SingleObject);
 words!(
     TimeFormat: "rfc3339" => Rfc3339,
     "unix_seconds" => UnixSeconds,
@@ -312,10 +313,19 @@ section! {
         replay_to: Text = unset("flights");
         /// What bodies are.
         format: Format = expected("json");
-        /// What events must look like: a JSON Schema, draft 2020-12 or the one its $schema names.
+        /// What stands in a body before its data: "none", or "single-object" of Avro, two bytes and the fingerprint of
+        /// the schema, which must be that of this pipeline.
+        framing: Framing = default("none");
+        /// What events must look like: a JSON Schema, draft 2020-12 or the one its $schema names; for Avro an Avro schema
+        /// (.avsc), for Protobuf a descriptor set (.desc, of protoc --include_imports --descriptor_set_out).
         schema: FilePath = expected("schemas/flight.v1.json");
+        /// The full name of the events' message in a descriptor set. Only for Protobuf.
+        message: Text = unset("shop.v1.Order");
+        /// What events must look like beside their schema, as the JSON that they become: a JSON Schema. Only for Avro and
+        /// Protobuf.
+        rules: FilePath = unset("schemas/order.rules.json");
         /// The schema's name in the column _schema. Unset: `name` of a file called `name.vN.json`, else the file's name
-        /// without .json.
+        /// without .json; the same with .avsc and .desc.
         schema_name: Text = unset("flight");
         /// The schema's major version, which is also a directory, v1. Unset: `N` of a file called `name.vN.json`, else
         /// 1.

@@ -432,9 +432,9 @@ impl<T: Raw> Raw for Vec<Given<T>> {
     }
 }
 
-/// Lets the words of the file stand for the values of a closed enum; words of `later` versions are refused by name.
+/// Lets the words of the file stand for the values of a closed enum.
 macro_rules! words {
-    ($enum:ty: $($word:literal => $value:ident),+ $(; later $($later:literal),+)?) => {
+    ($enum:ty: $($word:literal => $value:ident),+) => {
         impl $crate::config::read::Raw for $enum {
             const KIND: $crate::config::keys::Kind = $crate::config::keys::Kind::Word(&[$($word),+]);
 
@@ -443,7 +443,7 @@ macro_rules! words {
                 place: &$crate::config::finding::Place,
                 reader: &mut $crate::config::read::Reader<'_>,
             ) -> Option<Self> {
-                let word = reader.word(value, place, Self::KIND, &[$($($later),+)?])?;
+                let word = reader.word(value, place, Self::KIND)?;
                 match word.value.as_str() {
                     $($word => Some(Self::$value),)+
                     _ => None,
@@ -457,13 +457,7 @@ pub(super) use words;
 
 impl Reader<'_> {
     /// One of the words of `kind`.
-    pub(super) fn word(
-        &mut self,
-        value: &Spanned<DeValue<'_>>,
-        place: &Place,
-        kind: Kind,
-        later: &[&str],
-    ) -> Option<Text> {
+    pub(super) fn word(&mut self, value: &Spanned<DeValue<'_>>, place: &Place, kind: Kind) -> Option<Text> {
         let text = self.filled(value, place, kind)?;
         let Kind::Word(words) = kind else { return Some(text) };
         if words.contains(&text.value.as_str()) {
@@ -473,11 +467,7 @@ impl Reader<'_> {
             Some(word) => format!("did you mean \"{word}\"?"),
             None => format!("write {}", kind.noun()),
         };
-        if later.contains(&text.value.as_str()) {
-            self.notes.error(place, format!("{text} is not supported by this version"), format!("use {}", kind.noun()));
-        } else {
-            self.notes.error(place, format!("{} is not known", quoted(&text.written)), mend);
-        }
+        self.notes.error(place, format!("{} is not known", quoted(&text.written)), mend);
         None
     }
 }

@@ -8,9 +8,9 @@ use rmp::Marker;
 use rmp::decode::{RmpRead, ValueReadError};
 
 use super::Limits;
-use super::json::too_large;
+use super::binary::{Bad, Cursor, within};
 use super::writer::TapeWriter;
-use crate::rejection::{Code, Issue, Rejection};
+use crate::rejection::{Code, Rejection};
 use crate::value::Tape;
 
 /// The extension type of timestamps.
@@ -33,69 +33,24 @@ impl MsgpackDecoder {
     /// One issue saying why `body` is not exactly one value within the limits, with its offset: `frame.empty`,
     /// `frame.too_large`, or one of `decode.binary.*`.
     pub fn decode<R>(&mut self, body: &[u8], then: impl FnOnce(&Tape<'_>) -> R) -> Result<R, Rejection> {
-        if body.len() > self.limits.body_bytes_max {
-            return Err(too_large(body.len(), self.limits.body_bytes_max));
-        }
-        if body.is_empty() {
-            return Err(Issue::whole(Code::FrameEmpty).into());
-        }
+        within(self.limits, body)?;
         self.writer.clear();
-        let mut reader = Reader { whole: body.len(), rest: body, writer: &mut self.writer };
+        let mut reader = Reader { cursor: Cursor::new(body, 0, "a whole MessagePack value"), writer: &mut self.writer };
         reader.value(self.limits.depth_max)?;
-        if !reader.rest.is_empty() {
-            return Err(reader.bad(Code::BinaryTrailing, "the end of the body", "more bytes").into());
-        }
+        reader.cursor.end()?;
         Ok(self.writer.read(then))
     }
 }
 
-/// What is wrong with a body. Never holds a value of it.
-struct Bad {
-    code: Code,
-    expected: &'static str,
-    actual: &'static str,
-    offset: u64,
-}
-
-impl From<Bad> for Rejection {
-    #[cold]
-    fn from(bad: Bad) -> Self {
-        let Bad { code, expected, actual, offset } = bad;
-        Issue { offset: Some(offset), ..Issue::at(code, "", expected, actual) }.into()
-    }
-}
-
 struct Reader<'b, 'w> {
-    whole: usize,
-    rest: &'b [u8],
+    cursor: Cursor<'b>,
     writer: &'w mut TapeWriter,
 }
 
 impl<'b> Reader<'b, '_> {
-    fn offset(&self) -> u64 {
-        (self.whole - self.rest.len()) as u64
-    }
-
-    #[cold]
-    fn bad(&self, code: Code, expected: &'static str, actual: &'static str) -> Bad {
-        Bad { code, expected, actual, offset: self.offset() }
-    }
-
-    #[cold]
-    fn truncated(&self) -> Bad {
-        let bad = self.bad(Code::BinaryTruncated, "a whole MessagePack value", "the end of the body");
-        Bad { offset: self.whole as u64, ..bad }
-    }
-
-    fn take(&mut self, len: usize) -> Result<&'b [u8], Bad> {
-        let (taken, rest) = self.rest.split_at_checked(len).ok_or_else(|| self.truncated())?;
-        self.rest = rest;
-        Ok(taken)
-    }
-
     /// What follows a marker: a number, read as its type is.
     fn number<T>(&mut self, read: impl FnOnce(&mut &'b [u8]) -> Result<T, ValueReadError>) -> Result<T, Bad> {
-        read(&mut self.rest).map_err(|_| self.truncated())
+        read(&mut self.cursor.rest).map_err(|_| self.cursor.truncated())
     }
 
     fn length(&mut self, bytes: usize) -> Result<usize, Bad> {
@@ -108,7 +63,7 @@ impl<'b> Reader<'b, '_> {
     }
 
     fn marker(&mut self) -> Result<Marker, Bad> {
-        Ok(Marker::from_u8(self.take(1)?[0]))
+        Ok(Marker::from_u8(self.cursor.take(1)?[0]))
     }
 
     /// One value, in which `depth_left` more may stand within each other.
@@ -150,7 +105,7 @@ impl<'b> Reader<'b, '_> {
                 Scalar::Unsigned(number) => self.writer.u64(number),
                 Scalar::Extension(TIMESTAMP, bytes) => {
                     let time = timestamp(bytes).ok_or_else(|| {
-                        self.bad(Code::BinaryInvalid, "a timestamp of 4, 8 or 12 bytes, in range", "another one")
+                        self.cursor.bad(Code::BinaryInvalid, "a timestamp of 4, 8 or 12 bytes, in range", "another one")
                     })?;
                     self.writer.text(&time);
                 }
@@ -179,18 +134,18 @@ impl<'b> Reader<'b, '_> {
             Marker::I16 => Scalar::Signed(self.number(|rest| rest.read_data_i16())?.into()),
             Marker::I32 => Scalar::Signed(self.number(|rest| rest.read_data_i32())?.into()),
             Marker::I64 => Scalar::Signed(self.number(|rest| rest.read_data_i64())?),
-            Marker::FixStr(len) => self.text(len.into())?,
+            Marker::FixStr(len) => Scalar::Text(self.cursor.text(len.into())?),
             Marker::Str8 => {
                 let len = self.length(1)?;
-                self.text(len)?
+                Scalar::Text(self.cursor.text(len)?)
             }
             Marker::Str16 => {
                 let len = self.length(2)?;
-                self.text(len)?
+                Scalar::Text(self.cursor.text(len)?)
             }
             Marker::Str32 => {
                 let len = self.length(4)?;
-                self.text(len)?
+                Scalar::Text(self.cursor.text(len)?)
             }
             Marker::Bin8 => Scalar::Binary(self.sized(1)?),
             Marker::Bin16 => Scalar::Binary(self.sized(2)?),
@@ -213,43 +168,28 @@ impl<'b> Reader<'b, '_> {
                 self.extension(len)?
             }
             // 0xc1, which the format never uses; what else there is was looked at before.
-            _ => return Err(self.bad(Code::BinaryInvalid, "a MessagePack value", "a byte that begins none")),
+            _ => return Err(self.cursor.bad(Code::BinaryInvalid, "a MessagePack value", "a byte that begins none")),
         })
     }
 
     fn sized(&mut self, bytes: usize) -> Result<&'b [u8], Bad> {
         let length = self.length(bytes)?;
-        self.take(length)
-    }
-
-    fn text(&mut self, len: usize) -> Result<Scalar<'b>, Bad> {
-        let begins = self.offset();
-        let bytes = self.take(len)?;
-        std::str::from_utf8(bytes).map(Scalar::Text).map_err(|error| {
-            let bad = self.bad(Code::BinaryUtf8, "UTF-8", "other bytes");
-            Bad { offset: begins + error.valid_up_to() as u64, ..bad }
-        })
+        self.cursor.take(length)
     }
 
     fn extension(&mut self, len: usize) -> Result<Scalar<'b>, Bad> {
         let kind = self.number(|rest| rest.read_data_i8())?;
-        Ok(Scalar::Extension(kind, self.take(len)?))
+        Ok(Scalar::Extension(kind, self.cursor.take(len)?))
     }
 
     fn float(&mut self, value: f64) -> Result<(), Bad> {
-        if !value.is_finite() {
-            return Err(self.bad(Code::BinaryNumber, "a finite number", "an infinite one, or none"));
-        }
+        let value = self.cursor.finite(value)?;
         self.writer.f64(value);
         Ok(())
     }
 
-    fn deeper(&self, depth_left: usize) -> Result<usize, Bad> {
-        depth_left.checked_sub(1).ok_or_else(|| self.bad(Code::BinaryDepth, "less depth", "more"))
-    }
-
     fn array(&mut self, len: usize, depth_left: usize) -> Result<(), Bad> {
-        let depth_left = self.deeper(depth_left)?;
+        let depth_left = self.cursor.deeper(depth_left)?;
         let array = self.writer.begin_array(len as u32);
         for _ in 0..len {
             self.value(depth_left)?;
@@ -259,8 +199,8 @@ impl<'b> Reader<'b, '_> {
     }
 
     fn map(&mut self, len: usize, depth_left: usize) -> Result<(), Bad> {
-        let depth_left = self.deeper(depth_left)?;
-        let begins = self.offset();
+        let depth_left = self.cursor.deeper(depth_left)?;
+        let begins = self.cursor.offset();
         let object = self.writer.begin_object(len as u32);
         for _ in 0..len {
             self.key()?;
@@ -268,7 +208,7 @@ impl<'b> Reader<'b, '_> {
         }
         let object = self.writer.end(object);
         if self.writer.repeats_a_name(&object) {
-            let bad = self.bad(Code::BinaryDuplicateKey, "a name once", "the name again");
+            let bad = self.cursor.bad(Code::BinaryDuplicateKey, "a name once", "the name again");
             return Err(Bad { offset: begins, ..bad });
         }
         Ok(())
@@ -277,7 +217,7 @@ impl<'b> Reader<'b, '_> {
     /// A key becomes a name: texts as they are, whole numbers in decimal, booleans as words.
     fn key(&mut self) -> Result<(), Bad> {
         let no_name =
-            |reader: &Self| reader.bad(Code::BinaryKey, "a text, a whole number or a boolean as key", "another");
+            |reader: &Self| reader.cursor.bad(Code::BinaryKey, "a text, a whole number or a boolean as key", "another");
         match self.marker()? {
             Marker::True => self.writer.text("true"),
             Marker::False => self.writer.text("false"),

@@ -5,7 +5,7 @@ use serde_json::Value as Json;
 
 use super::*;
 use crate::rejection::{Code, Issue};
-use crate::value::{Node, Value};
+use crate::value::{Node, Tape, Value};
 
 fn decoder() -> JsonDecoder {
     JsonDecoder::new(Limits { body_bytes_max: 1 << 20, depth_max: 64 })

@@ -103,6 +103,15 @@ impl TapeWriter {
         Ended(open.0)
     }
 
+    /// Ends a container that was begun with whatever length: it has `len` members or elements.
+    pub fn end_with(&mut self, open: Open, len: u32) -> Ended {
+        match &mut self.drafts[open.0] {
+            Draft::Object { members: begun, .. } | Draft::Array { elements: begun, .. } => *begun = len,
+            _ => unreachable!("only containers are begun"),
+        }
+        self.end(open)
+    }
+
     /// Whether a name stands twice in an object.
     pub fn repeats_a_name(&self, object: &Ended) -> bool {
         let Draft::Object { members, .. } = self.drafts[object.0] else { return false };

@@ -45,9 +45,9 @@ const KEPT_BYTES_MAX: usize = 1 << 20;
 
 impl Judge {
     pub fn new(plan: Arc<Plan>) -> Self {
-        let format = plan.config.format;
         let limits = Limits { body_bytes_max: plan.config.body_bytes_max, depth_max: plan.config.depth_max };
-        Self { plan, decoder: Decoder::new(format, limits), plain: Vec::new() }
+        let decoder = Decoder::new(&plan.wire, limits);
+        Self { plan, decoder, plain: Vec::new() }
     }
 
     /// Decodes and validates `arrival` and appends it to `batches` as the row of the flush's delivery `number`. With
@@ -159,7 +159,9 @@ fn archive_event(
     batches: &mut Batches,
     is_repeat: Option<IsRepeat<'_>>,
 ) -> Result<Verdict, Rejection> {
-    plan.validator.check(tape)?;
+    if let Some(validator) = &plan.validator {
+        validator.check(tape)?;
+    }
     let (event, delivery) = (tape.root(), &arrival.delivery);
     let mut digits = String::new();
     let id = event_id(plan, delivery, event, &mut digits)?;
@@ -249,8 +251,9 @@ fn time_at(event: Value<'_>, pointer: &Pointer, format: TimeFormat) -> Result<i6
     };
     let micros_per_unit = match format {
         TimeFormat::Rfc3339 => {
-            let parsed = value.as_str().and_then(|text| time::parse_rfc3339(text).ok());
-            return parsed.ok_or_else(|| unreadable(value, "an RFC 3339 date-time"));
+            // Its own column, or `_extra`, has the time whole.
+            let parsed = value.as_str().and_then(|text| time::parse_rfc3339_cut(text).ok());
+            return parsed.map(|(micros, _)| micros).ok_or_else(|| unreadable(value, "an RFC 3339 date-time"));
         }
         TimeFormat::UnixSeconds => 1_000_000,
         TimeFormat::UnixMillis => 1_000,

@@ -19,7 +19,7 @@ pub use commit::{Committer, Fate, FlushOf, await_store, chain};
 pub use lines::{FileSource, lines};
 pub use list::{Batch, List, ListError, ListParts, ListReport, Place, Watch, take_list};
 pub use pipeline::{LookAt, PipelineParts, ShardPanicked, run_pipeline};
-pub use plan::{Plan, PlanError, Surroundings};
+pub use plan::{Plan, PlanError, Surroundings, language};
 pub use repeats::LookBackLimits;
 pub use shard::Stop;
 pub use worker::{Origin, Sealed, SealedObject, Worker};

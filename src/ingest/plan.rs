@@ -1,6 +1,5 @@
 //! What the shards of a pipeline share, built once: schema, validator, layout of the archive, names.
 
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +9,11 @@ use ulid::Ulid;
 
 use crate::archive::{Layout, LayoutError, LayoutOptions};
 use crate::broker::Backoff;
-use crate::config::{self, PipelineKind};
+use crate::config::{self, Format, PipelineKind};
+use crate::decode::Wire;
 use crate::dlq::record::Origin;
 use crate::schema::columns::{ColumnsError, columns};
-use crate::schema::{Schema, SchemaError, Validator};
+use crate::schema::{Language, ReadFile, Schema, SchemaError, Validator};
 
 /// What only the rim may have: the clock and randomness, lent to the flows.
 #[derive(Clone)]
@@ -40,7 +40,10 @@ pub struct Plan {
     pub config: config::Pipeline,
     pub instance: String,
     pub schema: Schema,
-    pub validator: Validator,
+    /// How bodies are written.
+    pub wire: Wire,
+    /// What is asked of events beside what their decoder sees to; `None`: nothing.
+    pub validator: Option<Arc<Validator>>,
     pub layout: Arc<Layout>,
     /// Bodies of dead letters larger than this are objects of their own.
     pub blob_bytes: usize,
@@ -62,19 +65,24 @@ impl Plan {
     ///
     /// # Errors
     /// What is wrong with the schema, and where.
-    pub fn new(
-        config: &config::Pipeline,
-        instance: &str,
-        read: &dyn Fn(&Path) -> io::Result<String>,
-    ) -> Result<Self, PlanError> {
+    pub fn new(config: &config::Pipeline, instance: &str, read: ReadFile<'_>) -> Result<Self, PlanError> {
+        let language = language(config);
         let schema = match config.kind {
-            PipelineKind::Events => Schema::load(&config.schema, &config.schema_name, config.schema_version, read)?,
+            PipelineKind::Events => {
+                Schema::load(&language, &config.schema, &config.schema_name, config.schema_version, read)?
+            }
             // Nothing of them is judged: any schema will do.
             PipelineKind::DeadLetters { .. } => {
-                Schema::load(Path::new("/dead-letters.json"), "", 0, &|_| Ok("{\"type\":\"object\"}".to_owned()))?
+                Schema::load(&language, Path::new("/dead-letters.json"), "", 0, &|_| Ok(b"{}".to_vec()))?
             }
         };
-        let validator = schema.validator(config.issues_max)?;
+        // What a binary schema says, its decoder makes sure of.
+        let rules = match (&language, &config.rules) {
+            (Language::JsonSchema, _) => Some(schema.clone()),
+            (_, Some(rules)) => Some(Schema::load(&Language::JsonSchema, rules, &config.schema_name, 0, read)?),
+            (_, None) => None,
+        };
+        let validator = rules.map(|rules| rules.validator(config.issues_max)).transpose()?.map(Arc::new);
         let options = LayoutOptions {
             schema_label: schema.label(),
             partition_by: config.partition_by.clone(),
@@ -86,6 +94,7 @@ impl Plan {
         Ok(Self {
             config: config.clone(),
             instance: instance.to_owned(),
+            wire: Wire::new(config.format, config.framing, schema.types()),
             schema,
             validator,
             layout: Arc::new(layout),
@@ -102,9 +111,19 @@ impl Plan {
             format: if is_judged { self.config.format.as_str().to_owned() } else { String::new() },
             schema: if is_judged { self.schema.label() } else { String::new() },
             schema_hash: is_judged.then(|| self.schema.hash().to_owned()),
+            wire: (is_judged && matches!(self.wire, Wire::Avro(..) | Wire::Protobuf(_))).then(|| self.wire.clone()),
             instance: self.instance.clone(),
             shard: shard.into(),
             version: crate::VERSION.to_owned(),
         }
+    }
+}
+
+/// What the schema of a pipeline is written in.
+pub fn language(config: &config::Pipeline) -> Language {
+    match config.format {
+        Format::Json | Format::Msgpack => Language::JsonSchema,
+        Format::Avro => Language::Avro,
+        Format::Protobuf => Language::Protobuf { message: config.message.clone().unwrap_or_default() },
     }
 }

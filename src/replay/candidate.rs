@@ -6,11 +6,16 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 
 use crate::config;
 use crate::ingest::{self, PlanError};
-use crate::schema::{Schema, SchemaError};
+use crate::schema::{Language, ReadFile, Schema, SchemaError};
+
+/// What the text of a file begins with that is none; no schema does.
+const BASE64_MARK: &str = "base64:";
 
 /// Where the frozen files stand for what reads them; nothing is ever there.
 const ROOT: &str = "/candidate";
@@ -22,9 +27,11 @@ pub struct Candidate {
     pub version: u32,
     /// As [`Schema::hash`].
     pub hash: String,
+    #[serde(default)]
+    language: Language,
     /// The path of its root among the files.
     root: String,
-    /// Texts by path, relative to the directory that holds them all.
+    /// Texts by path, relative to the directory that holds them all; of what is no text, [`BASE64_MARK`] and its base64.
     files: BTreeMap<String, String>,
 }
 
@@ -50,18 +57,19 @@ impl Candidate {
     /// # Errors
     /// See [`CandidateError`].
     pub fn freeze(
+        language: &Language,
         location: &Path,
         name: &str,
         version: u32,
-        read: &dyn Fn(&Path) -> io::Result<String>,
+        read: ReadFile<'_>,
     ) -> Result<Self, CandidateError> {
         let seen = RefCell::new(BTreeMap::new());
         let noting = |path: &Path| {
-            let text = read(path)?;
-            seen.borrow_mut().insert(plain(path), text.clone());
-            Ok(text)
+            let content = read(path)?;
+            seen.borrow_mut().insert(plain(path), frozen(&content));
+            Ok(content)
         };
-        let schema = Schema::load(location, name, version, &noting)?;
+        let schema = Schema::load(language, location, name, version, &noting)?;
         let seen = seen.into_inner();
         let above = common_directory(seen.keys());
         let tied = || CandidateError::Tied { path: location.to_owned() };
@@ -72,6 +80,7 @@ impl Candidate {
             name: name.to_owned(),
             version,
             hash: schema.hash().to_owned(),
+            language: language.clone(),
             root,
             files: files.ok_or_else(tied)?,
         };
@@ -86,13 +95,13 @@ impl Candidate {
     ///
     /// # Errors
     /// See [`CandidateError`].
-    pub fn of_text(text: &str, name: &str, version: u32) -> Result<Self, CandidateError> {
+    pub fn of_text(language: &Language, text: &str, name: &str, version: u32) -> Result<Self, CandidateError> {
         let location = Path::new(ROOT).join(format!("{name}.v{version}.json"));
         let read = |path: &Path| match path == location {
-            true => Ok(text.to_owned()),
+            true => thawed(text),
             false => Err(io::ErrorKind::NotFound.into()),
         };
-        Self::freeze(&location, name, version, &read)
+        Self::freeze(language, &location, name, version, &read)
     }
 
     /// `name@version`, as in the `_schema` column.
@@ -106,17 +115,17 @@ impl Candidate {
     }
 
     fn load(&self) -> Result<Schema, SchemaError> {
-        Schema::load(&self.location(), &self.name, self.version, &|path| self.read(path))
+        Schema::load(&self.language, &self.location(), &self.name, self.version, &|path| self.read(path))
     }
 
     fn location(&self) -> PathBuf {
         Path::new(ROOT).join(&self.root)
     }
 
-    fn read(&self, path: &Path) -> io::Result<String> {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         let path = plain(path);
         let text = path.strip_prefix(ROOT).ok().and_then(Path::to_str).and_then(|path| self.files.get(path));
-        text.cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
+        thawed(text.ok_or(io::ErrorKind::NotFound)?)
     }
 
     /// The pipeline of `current`, compiled with this schema in the place of its own.
@@ -128,9 +137,14 @@ impl Candidate {
             schema: self.location(),
             schema_name: self.name.clone(),
             schema_version: self.version,
+            rules: None,
             ..current.config.clone()
         };
-        let plan = ingest::Plan::new(&config, &current.instance, &|path| self.read(path))?;
+        let mut plan = ingest::Plan::new(&config, &current.instance, &|path| self.read(path))?;
+        if current.config.rules.is_some() {
+            // They are the pipeline's own, and no part of what is tried.
+            plan.validator.clone_from(&current.validator);
+        }
         if self.version == current.config.schema_version {
             let (old, new) = (current.layout.schema(), plan.layout.schema());
             if let Some(difference) = difference(old, new) {
@@ -175,6 +189,20 @@ fn difference(old: &arrow_schema::Schema, new: &arrow_schema::Schema) -> Option<
     (names(old) != names(new)).then(|| "the order of the columns".to_owned())
 }
 
+fn frozen(content: &[u8]) -> String {
+    match std::str::from_utf8(content) {
+        Ok(text) => text.to_owned(),
+        Err(_) => format!("{BASE64_MARK}{}", BASE64.encode(content)),
+    }
+}
+
+fn thawed(text: &str) -> io::Result<Vec<u8>> {
+    match text.strip_prefix(BASE64_MARK) {
+        Some(base64) => BASE64.decode(base64).map_err(|_| io::ErrorKind::InvalidData.into()),
+        None => Ok(text.as_bytes().to_vec()),
+    }
+}
+
 /// `path` without `.` and `..`.
 fn plain(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
@@ -214,12 +242,12 @@ pub fn compiled(
 mod tests {
     use super::*;
 
-    fn files(path: &Path) -> io::Result<String> {
+    fn files(path: &Path) -> io::Result<Vec<u8>> {
         match path.to_str() {
             Some("/srv/schemas/order.v1.json") => {
-                Ok(r#"{"type":"object","properties":{"at":{"$ref":"common/at.json"}}}"#.to_owned())
+                Ok(br#"{"type":"object","properties":{"at":{"$ref":"common/at.json"}}}"#.to_vec())
             }
-            Some("/srv/schemas/common/at.json") => Ok(r#"{"type":["string","null"]}"#.to_owned()),
+            Some("/srv/schemas/common/at.json") => Ok(br#"{"type":["string","null"]}"#.to_vec()),
             _ => Err(io::ErrorKind::NotFound.into()),
         }
     }
@@ -227,7 +255,7 @@ mod tests {
     #[test]
     fn a_schema_is_frozen_with_the_files_it_refers_to() {
         let location = Path::new("/srv/schemas/order.v1.json");
-        let frozen = Candidate::freeze(location, "order", 1, &files).expect("a schema");
+        let frozen = Candidate::freeze(&Language::JsonSchema, location, "order", 1, &files).expect("a schema");
         let names: Vec<_> = frozen.files.keys().map(String::as_str).collect();
         assert_eq!((frozen.root.as_str(), names), ("order.v1.json", vec!["common/at.json", "order.v1.json"]));
         assert_eq!(frozen.load().expect("loads").hash(), frozen.hash);
@@ -242,8 +270,11 @@ mod tests {
             false => files(path),
         };
         let location = Path::new("/srv/schemas/order.v1.json");
-        assert!(matches!(Candidate::freeze(location, "order", 1, &missing), Err(CandidateError::Schema(_))));
-        assert!(matches!(Candidate::of_text("{", "order", 1), Err(CandidateError::Schema(_))));
-        assert_eq!(Candidate::of_text("{}", "order", 1).expect("a schema").label(), "order@1");
+        assert!(matches!(
+            Candidate::freeze(&Language::JsonSchema, location, "order", 1, &missing),
+            Err(CandidateError::Schema(_))
+        ));
+        assert!(matches!(Candidate::of_text(&Language::JsonSchema, "{", "order", 1), Err(CandidateError::Schema(_))));
+        assert_eq!(Candidate::of_text(&Language::JsonSchema, "{}", "order", 1).expect("a schema").label(), "order@1");
     }
 }

@@ -9,7 +9,8 @@ use futures_util::TryStreamExt;
 use tokio::sync::mpsc;
 
 use crate::column;
-use crate::config::{Format, PipelineKind};
+use crate::config::PipelineKind;
+use crate::decode::Wire;
 use crate::dlq::attempts::{self, AttemptOutcome};
 use crate::dlq::fingerprint::GroupId;
 use crate::dlq::record::{self, AttemptSource, DeadLetter};
@@ -68,15 +69,15 @@ impl Replays {
             return Err(ReplayError::Unjudged(judge.to_owned()));
         }
         let mended = Arc::new(Mutex::new(Mended::default()));
-        let format = compiled.config.format;
-        let fix = plan.read_fix()?.map(|fix| Arc::new(fix.on(format)));
+        let wire = compiled.wire.clone();
+        let fix = plan.read_fix()?.map(|fix| Arc::new(fix.on(wire.clone())));
         let feed = Feed {
             records: Arc::clone(&self.records),
             pipeline: plan.terms.pipeline.clone(),
             lines: Arc::clone(&lines),
             recovered: self.passed_over(plan).await?,
             fix: fix.clone(),
-            told: Some(telling(&mended, format)),
+            told: Some(telling(&mended, wire)),
             job: None,
             canary: false,
             pace: Pace::default(),
@@ -135,11 +136,11 @@ impl Replays {
     }
 }
 
-/// Notes what a fix does to each message, whose bodies are of that format.
-pub(super) fn telling(mended: &Arc<Mutex<Mended>>, format: Format) -> Told {
+/// Notes what a fix does to each message, whose bodies are written so.
+pub(super) fn telling(mended: &Arc<Mutex<Mended>>, wire: Wire) -> Told {
     let mended = Arc::clone(mended);
     Arc::new(move |before: &Message, after: Result<&Message, &FixFailure>| {
-        let changes = after.map(|after| diff(before, after, format));
+        let changes = after.map(|after| diff(before, after, &wire));
         let mut mended = mended.lock().unwrap_or_else(PoisonError::into_inner);
         match changes {
             Ok(changes) => mended.change(changes),

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tracing::warn;
 
 use crate::archive::{self, GoodEvent};
-use crate::config::Format;
+use crate::decode::Wire;
 use crate::dlq::fingerprint::GroupId;
 use crate::event::Delivery;
 use crate::ingest::{self, Arrival, Batch, Sealed, Stop, chain};
@@ -69,11 +69,11 @@ impl Replays {
         events: Vec<GoodEvent>,
         stop: &Stop,
     ) -> Result<GoodReport, ReplayError> {
-        let format = compiled.config.format;
+        let wire = compiled.wire.clone();
         let mut report = GoodReport { events: events.len() as u64, ..GoodReport::default() };
         report.rebuilt = events.iter().filter(|event| !event.as_received).count() as u64;
         let received_at = (self.surroundings.now)();
-        let events = events.into_iter().map(|event| in_format(event, format));
+        let events = events.into_iter().map(|event| in_format(event, &wire));
         let numbered = (1..).zip(events);
         let arrivals: Vec<Arrival> =
             numbered.map(|(tag, event)| Arrival::new(Delivery { tag, received_at, message: event.message })).collect();
@@ -87,7 +87,7 @@ impl Replays {
         for mut arrival in usable {
             if let Some(fix) = &fix {
                 let fixed = fix.apply(&arrival.delivery.message);
-                telling(&mended, format)(&arrival.delivery.message, fixed.as_ref());
+                telling(&mended, wire.clone())(&arrival.delivery.message, fixed.as_ref());
                 match fixed {
                     Ok(fixed) => arrival.delivery.message = fixed,
                     Err(_) => {
@@ -110,9 +110,9 @@ impl Replays {
 }
 
 /// One that was rebuilt is JSON; as a body of the pipeline's format, if that can hold it.
-fn in_format(mut event: GoodEvent, format: Format) -> GoodEvent {
+fn in_format(mut event: GoodEvent, wire: &Wire) -> GoodEvent {
     if !event.as_received
-        && let Some(body) = of_json(format, &event.message.body)
+        && let Some(body) = of_json(wire, &event.message.body)
     {
         event.message.body = body;
     }

@@ -47,6 +47,7 @@ use crate::metrics::Metrics;
 use crate::replay::broker::CourierError;
 use crate::replay::candidate::CandidateError;
 use crate::replay::plan::PlanError;
+use crate::schema::Language;
 use crate::store::flush::{FlushError, Owner};
 use crate::store::{Store, StoreError};
 
@@ -133,6 +134,11 @@ impl Replays {
             true => Ok(None),
             false => Ok(Some(self.attempts.recovered().await?)),
         }
+    }
+
+    /// What the schema of that pipeline is written in; JSON Schema, if there is no such pipeline.
+    pub fn language_of(&self, pipeline: &str) -> Language {
+        self.config.pipeline(pipeline).map(ingest::language).unwrap_or_default()
     }
 
     /// The pipeline as it is configured now, compiled.

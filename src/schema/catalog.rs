@@ -1,14 +1,20 @@
 //! A schema and the local files it refers to, loaded once. Nothing is ever fetched over the network.
+//!
+//! Schemas of Avro and Protobuf are kept as what decoders need, and as the JSON Schema of the values those make, of which
+//! columns and masks are made like those of any other.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jsonschema::{Draft, Registry, Retrieve, Uri};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::avro::{self, AvroError};
 use super::location;
+use super::protobuf::{self, ProtobufError};
 
 /// Files one schema may consist of.
 const DOCUMENTS_MAX: usize = 1_000;
@@ -19,10 +25,36 @@ pub struct Schema {
     loaded: Arc<Loaded>,
 }
 
+/// Reads a file of a schema.
+pub type ReadFile<'r> = &'r dyn Fn(&Path) -> io::Result<Vec<u8>>;
+
+/// What a schema is written in.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Language {
+    #[default]
+    JsonSchema,
+    Avro,
+    /// A descriptor set; the message of that full name.
+    Protobuf {
+        message: String,
+    },
+}
+
+/// What bodies consist of, where they do not say so themselves.
+#[derive(Clone, Debug)]
+pub enum Types {
+    /// They do.
+    Said,
+    Avro(Arc<avro::Types>),
+    Protobuf(Arc<protobuf::Types>),
+}
+
 #[derive(Debug)]
 struct Loaded {
     name: String,
     version: u32,
+    types: Types,
     /// The root first, then those it refers to, in the order they were found.
     documents: Vec<Document>,
     registry: Registry<'static>,
@@ -51,6 +83,10 @@ pub enum SchemaError {
     ReferenceUnreadable { path: PathBuf, reference: String, target: PathBuf, source: io::Error },
     #[error("schema {path} is not JSON", path = path.display())]
     NotJson { path: PathBuf, source: serde_json::Error },
+    #[error("schema {path} is no usable Avro schema: {source}", path = path.display())]
+    NotAvro { path: PathBuf, source: AvroError },
+    #[error("schema {path} is no usable descriptor set: {source}", path = path.display())]
+    NotProtobuf { path: PathBuf, source: ProtobufError },
     #[error("schema {path} names an unknown \"$schema\" \"{dialect}\": use \
              https://json-schema.org/draft/2020-12/schema, or draft 2019-09, 7, 6 or 4", path = path.display())]
     UnknownDialect { path: PathBuf, dialect: String },
@@ -69,16 +105,41 @@ impl Schema {
     /// Loads the schema at `location` and, through `read`, every local file it refers to: by relative path, by `file:` URI,
     /// or by a URI that stands to its `$id` as the file stands to it. The draft is that of `$schema`, by default 2020-12.
     ///
+    /// A schema of another language is one file, and stands for the JSON Schema of the values that its decoder makes.
+    ///
     /// # Errors
     /// The first thing found wrong, with the file and what to do; see [`SchemaError`].
     pub fn load(
+        language: &Language,
         location: &Path,
         name: &str,
         version: u32,
-        read: &dyn Fn(&Path) -> io::Result<String>,
+        read: ReadFile<'_>,
     ) -> Result<Self, SchemaError> {
-        let text = read(location).map_err(|source| SchemaError::Unreadable { path: location.to_owned(), source })?;
-        let root = Document::parse(location, location::uri_of(location), &text)?;
+        let content = read(location).map_err(|source| SchemaError::Unreadable { path: location.to_owned(), source })?;
+        let uri = location::uri_of(location);
+        let (root, types, own_hash) = match language {
+            Language::JsonSchema => (Document::parse(location, uri, &content)?, Types::Said, None),
+            Language::Avro => {
+                let written = Document::parse(location, uri.clone(), &content)?;
+                let types = std::str::from_utf8(&content)
+                    .map_err(|error| AvroError::Invalid(error.to_string()))
+                    .and_then(|text| avro::Types::parse(text, &[]))
+                    .map_err(|source| SchemaError::NotAvro { path: location.to_owned(), source })?;
+                let hash = hash(std::slice::from_ref(&written));
+                let contents = Arc::new(types.json_schema());
+                (Document { contents, ..written }, Types::Avro(Arc::new(types)), Some(hash))
+            }
+            Language::Protobuf { message } => {
+                let types = protobuf::Types::parse(&content, message)
+                    .map_err(|source| SchemaError::NotProtobuf { path: location.to_owned(), source })?;
+                let mut whole = Sha256::new_with_prefix(&content);
+                whole.update(message);
+                let contents = Arc::new(types.json_schema());
+                let root = Document { uri, path: location.to_owned(), contents };
+                (root, Types::Protobuf(Arc::new(types)), Some(hex(&whole.finalize())))
+            }
+        };
         let draft = Draft::default().detect(&root.contents);
         let (documents, registry) = gather(root, draft, read)?;
         let mut warnings = Vec::new();
@@ -86,8 +147,8 @@ impl Schema {
             document.check(draft)?;
             document.warn_of_unknown_formats(draft, &mut warnings);
         }
-        let hash = hash(&documents);
-        let loaded = Loaded { name: name.to_owned(), version, documents, registry, draft, hash, warnings };
+        let hash = own_hash.unwrap_or_else(|| hash(&documents));
+        let loaded = Loaded { name: name.to_owned(), version, types, documents, registry, draft, hash, warnings };
         Ok(Self { loaded: Arc::new(loaded) })
     }
 
@@ -102,6 +163,11 @@ impl Schema {
     /// `name@version`, as in the `_schema` column.
     pub fn label(&self) -> String {
         format!("{}@{}", self.loaded.name, self.loaded.version)
+    }
+
+    /// What bodies consist of, where they do not say so themselves.
+    pub fn types(&self) -> &Types {
+        &self.loaded.types
     }
 
     /// SHA-256 in hex of what the schema says: of the root and of the files it refers to, members sorted, white space gone. It
@@ -200,9 +266,9 @@ impl<'s> Place<'s> {
 }
 
 impl Document {
-    fn parse(path: &Path, uri: String, text: &str) -> Result<Self, SchemaError> {
+    fn parse(path: &Path, uri: String, content: &[u8]) -> Result<Self, SchemaError> {
         let contents =
-            serde_json::from_str(text).map_err(|source| SchemaError::NotJson { path: path.to_owned(), source })?;
+            serde_json::from_slice(content).map_err(|source| SchemaError::NotJson { path: path.to_owned(), source })?;
         Ok(Self { uri, path: path.to_owned(), contents: Arc::new(contents) })
     }
 
@@ -286,11 +352,7 @@ fn visit_formats(schema: &Value, pointer: &mut String, found: &mut dyn FnMut(&st
 }
 
 /// Loads what the documents refer to until nothing is missing.
-fn gather(
-    root: Document,
-    draft: Draft,
-    read: &dyn Fn(&Path) -> io::Result<String>,
-) -> Result<(Vec<Document>, Registry<'static>), SchemaError> {
+fn gather(root: Document, draft: Draft, read: ReadFile<'_>) -> Result<(Vec<Document>, Registry<'static>), SchemaError> {
     let mut documents = vec![root];
     loop {
         let missing = Missing::default();
@@ -328,11 +390,7 @@ fn prepare(
     builder.prepare()
 }
 
-fn load_reference(
-    documents: &[Document],
-    uri: &str,
-    read: &dyn Fn(&Path) -> io::Result<String>,
-) -> Result<Document, SchemaError> {
+fn load_reference(documents: &[Document], uri: &str, read: ReadFile<'_>) -> Result<Document, SchemaError> {
     let root = &documents[0];
     let target = location::path_of(uri)
         .or_else(|| documents.iter().find_map(|document| location::beside(uri, document.id()?, &document.path)));
@@ -345,14 +403,14 @@ fn load_reference(
             _ => SchemaError::Remote { path, reference: uri.to_owned() },
         });
     };
-    let text = read(&target).map_err(|source| SchemaError::ReferenceUnreadable {
+    let content = read(&target).map_err(|source| SchemaError::ReferenceUnreadable {
         path: root.path.clone(),
         // Of a relative path the URI is of our making and would tell nobody anything.
         reference: location::path_of(uri).map_or_else(|| uri.to_owned(), |path| path.display().to_string()),
         target: target.clone(),
         source,
     })?;
-    Document::parse(&target, uri.to_owned(), &text)
+    Document::parse(&target, uri.to_owned(), &content)
 }
 
 /// Notes the first URI the registry lacks; the registry asks for it here, having no way to borrow the caller's reader.
@@ -387,7 +445,11 @@ fn hash(documents: &[Document]) -> String {
     for digest in digests {
         whole.update(digest);
     }
-    whole.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&whole.finalize())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Appends `value` as JSON without white space, the members of objects sorted by name.

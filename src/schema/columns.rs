@@ -11,6 +11,9 @@
 //! Names are the properties' own, but for two: characters engines trip over (`.` and control characters) become `_`, and
 //! a name [reserved](column::is_reserved) for a system column or a date directory gets a `_` at its end.
 //!
+//! An instant is kept to the microsecond, and a finer one is refused, unless `"x-parqueduct-finer": true` stands beside its
+//! format: then the column has it cut, and `_extra` whole.
+//!
 //! A decimal column is asked for with `"format": "decimal"` on a number or a string, its scale by `"scale"` or by a
 //! `"multipleOf"` such as 0.01, its digits by `"precision"` (38 when absent).
 
@@ -31,6 +34,9 @@ use crate::value::push_segment;
 
 /// Structs and lists nest at most this deep; what lies deeper is JSON text.
 pub const NESTING_MAX: usize = 8;
+
+/// The keyword that, beside `"format": "date-time"`, lets a column of instants take finer ones than it holds.
+pub const FINER: &str = "x-parqueduct-finer";
 
 /// Columns a schema may give, those within structs and lists counted each: what a batch and its file cost grows with it.
 pub const COLUMNS_MAX: usize = 2_000;
@@ -207,7 +213,12 @@ impl Builder {
             return Err(ColumnsError::TooMany);
         }
         let (data_type, sentence) = match kind(shape, level) {
-            Kind::Plain(data_type, sentence) => (data_type, sentence.to_owned()),
+            Kind::Plain(data_type, sentence) => {
+                if shape.text == Text::FinerDateTime && matches!(data_type, DataType::Timestamp(..)) {
+                    metadata.insert(column::FINER_KEY.to_owned(), "true".to_owned());
+                }
+                (data_type, sentence.to_owned())
+            }
             Kind::List(element) => {
                 let element = self.field(&place.element(), "element", &element, "", level + 1)?;
                 (DataType::List(Arc::new(element)), "an array whose elements have one type".to_owned())
@@ -266,6 +277,10 @@ fn kind(shape: &Shape, level: usize) -> Kind {
             Text::DateTime => Kind::Plain(
                 DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
                 "a string of format date-time, as the instant in UTC; finer than microseconds is a dead letter",
+            ),
+            Text::FinerDateTime => Kind::Plain(
+                DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+                "a string of format date-time, as the instant in UTC; what is finer than microseconds is cut, and whole in _extra",
             ),
             Text::Date => Kind::Plain(DataType::Date32, "a string of format date"),
         },

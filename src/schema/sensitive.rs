@@ -106,9 +106,11 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::schema::Language;
 
     fn mask(schema: &str) -> Mask {
-        Schema::load(Path::new("/s.json"), "s", 1, &|_| Ok(schema.to_owned())).expect("a schema").sensitive()
+        let read = |_: &Path| Ok(schema.as_bytes().to_vec());
+        Schema::load(&Language::JsonSchema, Path::new("/s.json"), "s", 1, &read).expect("a schema").sensitive()
     }
 
     fn covered(mask: &Mask, path: &str) -> bool {

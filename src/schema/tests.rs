@@ -11,9 +11,10 @@ use crate::decode::{JsonDecoder, Limits};
 use crate::rejection::{Code, Issue, Rejection};
 
 fn load(files: &[(&str, Json)]) -> Result<Schema, SchemaError> {
-    let texts: HashMap<_, _> = files.iter().map(|(path, json)| (Path::new(*path), json.to_string())).collect();
+    let texts: HashMap<_, _> =
+        files.iter().map(|(path, json)| (Path::new(*path), json.to_string().into_bytes())).collect();
     let read = |path: &Path| texts.get(path).cloned().ok_or_else(|| io::ErrorKind::NotFound.into());
-    Schema::load(Path::new(files[0].0), "order", 3, &read)
+    Schema::load(&Language::JsonSchema, Path::new(files[0].0), "order", 3, &read)
 }
 
 fn schema(root: Json) -> Schema {
@@ -54,10 +55,11 @@ fn a_schema_has_a_label_and_a_hash_that_white_space_order_and_place_do_not_chang
     );
     assert_eq!(schema.label(), "order@3");
     let read = |_: &Path| {
-        Ok(r##"{"$defs": {"b" : {"type":"string"}}, "properties":{"a":{"$ref":"#/$defs/b"}},"type":"object"}"##
-            .to_owned())
+        Ok(br##"{"$defs": {"b" : {"type":"string"}}, "properties":{"a":{"$ref":"#/$defs/b"}},"type":"object"}"##
+            .to_vec())
     };
-    let same = Schema::load(Path::new("/elsewhere/x.json"), "order", 4, &read).expect("a valid schema");
+    let same =
+        Schema::load(&Language::JsonSchema, Path::new("/elsewhere/x.json"), "order", 4, &read).expect("a valid schema");
     assert_eq!(schema.hash(), same.hash());
     assert_eq!(schema.hash().len(), 64);
     let other = self::schema(
@@ -135,7 +137,8 @@ fn what_makes_a_schema_unusable_is_said_with_file_and_place_and_what_to_do() {
     );
     assert!(message(&[("a.json", json!({"properties": {"x": {"pattern": "("}}}))]).contains("/properties/x/pattern"));
     assert!(message(&[("a.json", json!({"$schema": "https://example.com/my-draft"}))]).contains("unknown \"$schema\""));
-    let not_json = Schema::load(Path::new("a.json"), "a", 1, &|_| Ok("{".to_owned())).expect_err("not JSON");
+    let not_json =
+        Schema::load(&Language::JsonSchema, Path::new("a.json"), "a", 1, &|_| Ok(b"{".to_vec())).expect_err("not JSON");
     assert_eq!(not_json.to_string(), "schema a.json is not JSON");
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use chrono::Utc;
 use lapin::types::AMQPValue;
 use parqueduct::broker::memory::Memory;
-use parqueduct::config::{Breaker, Flush, Format, OnTrip, PartitionKey, Pipeline, PipelineKind, TimeFormat};
+use parqueduct::config::{Breaker, Flush, Format, Framing, OnTrip, PartitionKey, Pipeline, PipelineKind, TimeFormat};
 use parqueduct::event::Message;
 use parqueduct::ingest::{Committer, LookBackLimits, PipelineParts, Plan, Stop, Surroundings, run_pipeline};
 use parqueduct::metrics::{Metrics, PipelineMetrics};
@@ -49,6 +49,9 @@ fn pipeline(schema: OnTrip) -> Pipeline {
         declare: None,
         kind: PipelineKind::Events,
         format: Format::Json,
+        framing: Framing::None,
+        message: None,
+        rules: None,
         schema: Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/order.v1.json"),
         schema_name: "order".to_owned(),
         schema_version: 1,
@@ -119,7 +122,7 @@ impl Running {
             backoff: BACKOFF,
             hold_max: Some(MINUTE),
         };
-        let read = |path: &Path| std::fs::read_to_string(path);
+        let read = |path: &Path| std::fs::read(path);
         let parts = PipelineParts {
             plan: Arc::new(Plan::new(&config, "host_1", &read).expect("the pipeline compiles")),
             surroundings,

@@ -1,5 +1,7 @@
 //! Bodies as producers write them: compressed or not, in each format.
 
+mod typed; // formats whose schema is beside the bytes
+
 use std::io::Write;
 use std::process::Command;
 use std::time::Duration;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use jsonschema::{Draft, Retrieve, Uri};
 use parqueduct::decode::{Decoder, JsonDecoder, Limits};
-use parqueduct::schema::Schema;
+use parqueduct::schema::{Language, Schema};
 use serde::Deserialize;
 use serde_json::Value as Json;
 use serde_json::value::RawValue;
@@ -92,12 +92,15 @@ fn load(schema: &Json, dialect: &str, remotes: &HashMap<String, String>) -> Sche
     let text = schema.to_string().replace(REMOTE, LOCAL);
     let read = |path: &Path| {
         if path == root {
-            return Ok(text.clone());
+            return Ok(text.clone().into_bytes());
         }
         let name = path.strip_prefix("/remotes").ok().and_then(Path::to_str).unwrap_or_default();
-        remotes.get(name).map(|text| text.replace(REMOTE, LOCAL)).ok_or_else(|| io::ErrorKind::NotFound.into())
+        remotes
+            .get(name)
+            .map(|text| text.replace(REMOTE, LOCAL).into_bytes())
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
     };
-    Schema::load(root, "suite", 1, &read).unwrap_or_else(|error| panic!("{error}: {schema}"))
+    Schema::load(&Language::JsonSchema, root, "suite", 1, &read).unwrap_or_else(|error| panic!("{error}: {schema}"))
 }
 
 /// Every file below `folder`, by its path there.

@@ -135,8 +135,10 @@ fn what_comes_back_is_good_by_the_same_schema_and_makes_the_same_row() {
             }},
         },
     });
-    let files = |_: &std::path::Path| Ok(document.to_string());
-    let schema = crate::schema::Schema::load(std::path::Path::new("order.json"), "order", 1, &files).expect("a schema");
+    let files = |_: &std::path::Path| Ok(document.to_string().into_bytes());
+    let schema =
+        crate::schema::Schema::load(&Default::default(), std::path::Path::new("order.json"), "order", 1, &files)
+            .expect("a schema");
     let validator = schema.validator(10).expect("a validator");
     let columns = crate::schema::columns::columns(&schema).expect("columns").fields;
     let hints = crate::schema::hints(&schema);

@@ -1,7 +1,9 @@
 //! `[[pipeline]]`: each by itself, then all beside each other.
 
 use super::rules::Rule;
-use crate::config::checked::{Breaker, Declare, Dedupe, Flow, Flush, Format, PartitionKey, Pipeline, PipelineKind};
+use crate::config::checked::{
+    Breaker, Declare, Dedupe, Flow, Flush, Format, Framing, PartitionKey, Pipeline, PipelineKind,
+};
 use crate::config::finding::Place;
 use crate::config::raw;
 use crate::config::read::{Given, Reader, Section};
@@ -77,7 +79,10 @@ fn is_dead_letter(section: &raw::Pipeline) -> bool {
 /// The keys that only tell of events; `schema` and `format` among them.
 const ABOUT_EVENTS: &[&str] = &[
     "format",
+    "framing",
     "schema",
+    "message",
+    "rules",
     "schema_name",
     "schema_version",
     "event_id",
@@ -131,7 +136,13 @@ fn pipeline(section: &raw::Pipeline, rules: &[Rule], reader: &mut Reader<'_>) ->
     let name = section.name.as_ref().and_then(|name| pipeline_name(name, reader));
     let queue = section.queue.as_ref().and_then(|queue| short_string(&queue.value, &queue.place, reader));
     let declare = declare(section, reader);
-    let schema = section.schema.as_ref().and_then(|schema| super::readable(schema, None, reader));
+    let format = section.format.as_ref().map(|given| given.value).or(is_dead_letter.then_some(Format::Json));
+    let schema = match format {
+        // It is no text.
+        Some(Format::Protobuf) => section.schema.as_ref().map(|given| given.value.path.clone()),
+        _ => section.schema.as_ref().and_then(|schema| super::readable(schema, None, reader)),
+    };
+    let binary = binary(section, format, reader);
     let (schema_name, schema_version) = match is_dead_letter {
         true => (Some(String::new()), Some(0)),
         false => identity(section, reader),
@@ -151,8 +162,11 @@ fn pipeline(section: &raw::Pipeline, rules: &[Rule], reader: &mut Reader<'_>) ->
         queue: queue?,
         declare: declare?,
         kind: kind?,
-        format: section.format.as_ref().map(|given| given.value).or(is_dead_letter.then_some(Format::Json))?,
+        format: format?,
+        framing: section.framing.as_ref()?.value,
         schema: schema.or(is_dead_letter.then(Default::default))?,
+        message: binary.as_ref()?.0.clone(),
+        rules: binary?.1,
         schema_name: schema_name?,
         schema_version: schema_version?,
         event_id: event_id?,
@@ -174,6 +188,39 @@ fn pipeline(section: &raw::Pipeline, rules: &[Rule], reader: &mut Reader<'_>) ->
         open_partitions_max: bounded(&section.open_partitions_max)?,
         compression_level: bounded(&section.compression_level)?,
     })
+}
+
+/// The message and the rules of a pipeline whose schema is no JSON Schema; `None` when something was refused.
+fn binary(
+    section: &raw::Pipeline,
+    format: Option<Format>,
+    reader: &mut Reader<'_>,
+) -> Option<(Option<String>, Option<std::path::PathBuf>)> {
+    let format = format?;
+    let mut fits = true;
+    let mut only = |place: Option<&Place>, fitting: &[Format], mend: &str, reader: &mut Reader<'_>| {
+        if let Some(place) = place.filter(|_| !fitting.contains(&format)) {
+            let problem = format!("is not for format = \"{}\"", format.as_str());
+            reader.notes.error(place, problem, mend);
+            fits = false;
+        }
+    };
+    let framing = section.framing.as_ref().filter(|given| given.value != Framing::None).map(|given| &given.place);
+    only(framing, &[Format::Avro], "remove it", reader);
+    only(section.message.as_ref().map(|given| &given.place), &[Format::Protobuf], "remove it", reader);
+    let rules = section.rules.as_ref().map(|given| &given.place);
+    only(rules, &[Format::Avro, Format::Protobuf], "put what it says into the schema", reader);
+    if format == Format::Protobuf && section.message.is_none() {
+        let mend = "add message = \"shop.v1.Order\", or what it is here";
+        reader.notes.error(&section.place.missing("message"), "is missing", mend);
+        fits = false;
+    }
+    let rules = match &section.rules {
+        Some(rules) => Some(super::readable(rules, None, reader)?),
+        None => None,
+    };
+    let message = section.message.as_ref().map(|given| given.value.value.clone());
+    fits.then_some((message, rules))
 }
 
 /// A number in the type its key's bounds fit.
@@ -244,9 +291,10 @@ fn identity(section: &raw::Pipeline, reader: &mut Reader<'_>) -> (Option<String>
     (name, bounded(&section.schema_version).or(derived_version))
 }
 
-/// `flight.v2.json` is flight, 2; any other file its name without `.json`, 1.
+/// `flight.v2.json` is flight, 2; any other file its name without `.json`, 1. The same of `.avsc` and `.desc`.
 pub fn schema_identity(file_name: &str) -> (String, u32) {
-    let stem = file_name.strip_suffix(".json").unwrap_or(file_name);
+    let stem = [".json", ".avsc", ".desc"].iter().find_map(|ending| file_name.strip_suffix(ending));
+    let stem = stem.unwrap_or(file_name);
     let versioned = stem.rsplit_once(".v").and_then(|(name, version)| {
         let plain = !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit());
         Some((name.to_owned(), version.parse().ok().filter(|_| plain)?))

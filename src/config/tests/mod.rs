@@ -112,7 +112,7 @@ url = \"file:///a\"
 name = \"Flights\"
 prefecth = 10
 flush = { rows = 40000 }
-format = \"avro\"
+format = \"xml\"
 schema = \"missing\"
 ";
     assert_eq!(
@@ -129,7 +129,7 @@ schema = \"missing\"
             "10: pipeline.prefecth: unknown key: did you mean \"prefetch\"?",
             "11: pipeline.flush.rows: 40000 is more than 70 % of prefetch 50000: set rows to at most 35000 or raise \
              prefetch",
-            "12: pipeline.format: \"avro\" is not supported by this version: use \"json\" or \"msgpack\"",
+            "12: pipeline.format: \"xml\" is not known: write \"json\" or \"msgpack\" or \"avro\" or \"protobuf\"",
             "13: pipeline.schema: the file \"missing\" cannot be read (entity not found): create it, or correct the \
              path (it is relative to /etc/pq) or its permissions",
         ]

@@ -1,7 +1,8 @@
 //! Parquet -> dead letters, this version's and older ones'. Columns are found by name; what an older file does not have
 //! is absent or empty.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
 
 use arrow_array::RecordBatch;
 use bytes::Bytes;
@@ -15,7 +16,8 @@ use parquet::file::metadata::ParquetMetaData;
 use ulid::Ulid;
 
 use super::rows::{read_ids, read_letters, read_returnable, read_summaries};
-use super::{DeadLetter, FORMAT, FORMAT_KEY, Returnable, columns};
+use super::{DeadLetter, FORMAT, FORMAT_KEY, Returnable, WIRES_KEY, columns};
+use crate::decode::Wire;
 use crate::dlq::fingerprint::{GroupId, Signature};
 use crate::dlq::{footer, sentence};
 use crate::store::columns::Parts;
@@ -105,7 +107,11 @@ impl Summary<'_> {
 pub struct File {
     metadata: ArrowReaderMetadata,
     parts: Parts,
+    wires: Arc<OnceLock<Wires>>,
 }
+
+/// How to read bodies, by the hash of their schema.
+pub(super) type Wires = HashMap<String, Wire>;
 
 impl File {
     /// All of a file.
@@ -116,7 +122,7 @@ impl File {
         let parts = Parts::whole(file);
         let metadata = ArrowReaderMetadata::load(&parts, ArrowReaderOptions::new()).map_err(unreadable)?;
         checked_format(metadata.metadata())?;
-        Ok(Self { metadata, parts })
+        Ok(Self { metadata, parts, wires: Arc::default() })
     }
 
     /// Those `parts` of a file with that footer.
@@ -126,12 +132,22 @@ impl File {
     pub fn in_part(metadata: Arc<ParquetMetaData>, parts: Parts) -> Result<Self, DecodeError> {
         checked_format(&metadata)?;
         let metadata = ArrowReaderMetadata::try_new(metadata, ArrowReaderOptions::new()).map_err(unreadable)?;
-        Ok(Self { metadata, parts })
+        Ok(Self { metadata, parts, wires: Arc::default() })
     }
 
     /// What its footer has under `key`.
     pub(in crate::dlq) fn footer(&self, key: &str) -> Option<&str> {
         footer::value(self.metadata.metadata().file_metadata().key_value_metadata(), key)
+    }
+
+    /// Of letters whose format alone does not say how to read their bodies. What cannot be read is left out: such a body
+    /// is shown as it is.
+    fn wires(&self) -> &Wires {
+        self.wires.get_or_init(|| {
+            let texts: HashMap<String, String> =
+                self.footer(WIRES_KEY).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+            texts.into_iter().filter_map(|(hash, text)| Some((hash, Wire::parse(&text)?))).collect()
+        })
     }
 
     /// Adds every letter to `letters`, in the file's order.
@@ -140,7 +156,7 @@ impl File {
     /// [`DecodeError`]; some may have been added by then.
     pub fn all(&self, letters: &mut Vec<DeadLetter>) -> Result<(), DecodeError> {
         for batch in self.reader().with_batch_size(BATCH_ROWS).build().map_err(unreadable)? {
-            read_letters(&batch.map_err(unreadable)?, letters)?;
+            read_letters(&batch.map_err(unreadable)?, self.wires(), letters)?;
         }
         Ok(())
     }
@@ -176,7 +192,8 @@ impl File {
     /// # Errors
     /// [`DecodeError`]; `each` may have been called by then.
     pub fn picked(&self, picked: &[bool], each: impl FnMut(Vec<DeadLetter>)) -> Result<(), DecodeError> {
-        read_picked(self.reader(), self.all_row_groups(), picked, read_letters, each)
+        let read = |batch: &RecordBatch, letters: &mut Vec<DeadLetter>| read_letters(batch, self.wires(), letters);
+        read_picked(self.reader(), self.all_row_groups(), picked, read, each)
     }
 
     /// As [`File::picked`], only what it takes to give them back.
@@ -233,7 +250,8 @@ pub fn decode_where(
     let mut picked = Vec::new();
     summaries(file.reader(), row_groups.clone(), &mut |summary| picked.push(wanted(summary)))?;
     let mut letters = Vec::new();
-    read_picked(file.reader(), row_groups, &picked, read_letters, |some| letters.extend(some))?;
+    let read = |batch: &RecordBatch, letters: &mut Vec<DeadLetter>| read_letters(batch, file.wires(), letters);
+    read_picked(file.reader(), row_groups, &picked, read, |some| letters.extend(some))?;
     Ok(letters)
 }
 

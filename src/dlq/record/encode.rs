@@ -1,5 +1,6 @@
 //! Dead letters -> Parquet.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use parquet::file::metadata::{KeyValue, SortingColumn};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
-use super::{Attempt, DeadLetter, FORMAT, FORMAT_KEY, Origin, columns, issues};
+use super::{Attempt, DeadLetter, FORMAT, FORMAT_KEY, Origin, WIRES_KEY, columns, issues};
 use crate::dlq::arrays::{instants, list, text, text_or_null};
 use crate::dlq::index::{INDEX_KEY, Index, REPLACES_KEY};
 use crate::event::{HeaderValue, Properties, Unreadable};
@@ -65,6 +66,8 @@ enum Order {
 pub struct Encoder<W: Write + Send> {
     writer: ArrowWriter<W>,
     index: Index,
+    /// How to read bodies, by the hash of their schema, where the format alone does not say it.
+    wires: BTreeMap<String, String>,
 }
 
 impl<W: Write + Send> Encoder<W> {
@@ -86,7 +89,7 @@ impl<W: Write + Send> Encoder<W> {
 
     fn new(out: W, order: Order) -> Result<Self, EncodeError> {
         let writer = ArrowWriter::try_new(out, columns::schema(), Some(properties(order))).map_err(EncodeError)?;
-        Ok(Self { writer, index: Index::default() })
+        Ok(Self { writer, index: Index::default(), wires: BTreeMap::new() })
     }
 
     /// # Errors
@@ -96,10 +99,22 @@ impl<W: Write + Send> Encoder<W> {
         while !rest.is_empty() {
             let (now, later) = rest.split_at(batch_letters(rest));
             self.writer.write(&batch(now)?).map_err(EncodeError)?;
-            now.iter().for_each(|letter| self.index.add_letter(letter));
+            for letter in now {
+                self.index.add_letter(letter);
+                self.note_wire(&letter.origin);
+            }
             rest = later;
         }
         Ok(())
+    }
+
+    fn note_wire(&mut self, origin: &Origin) {
+        let (Some(wire), Some(hash)) = (&origin.wire, &origin.schema_hash) else { return };
+        if !self.wires.contains_key(hash)
+            && let Some(text) = wire.to_text()
+        {
+            self.wires.insert(hash.clone(), text);
+        }
     }
 
     /// Ends the file and gives `out` back.
@@ -118,6 +133,10 @@ impl<W: Write + Send> Encoder<W> {
     pub fn finish_as(mut self, index: &Index, replaces: &[String]) -> Result<W, EncodeError> {
         if let Some(text) = index.to_text() {
             self.writer.append_key_value_metadata(KeyValue::new(INDEX_KEY.to_owned(), text));
+        }
+        if !self.wires.is_empty() {
+            let text = serde_json::to_string(&self.wires).expect("it is text");
+            self.writer.append_key_value_metadata(KeyValue::new(WIRES_KEY.to_owned(), text));
         }
         if !replaces.is_empty() {
             let text = serde_json::to_string(replaces).expect("paths are text");

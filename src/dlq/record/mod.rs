@@ -28,7 +28,7 @@ use super::death::Death;
 use super::fingerprint::{GroupId, Signature};
 use crate::config::Format;
 use crate::content::{self, Encoding};
-use crate::decode as body;
+use crate::decode::Wire;
 use crate::event::{Delivery, Message};
 use crate::rejection::{Issue, Rejection};
 
@@ -38,6 +38,10 @@ pub const FORMAT: u32 = 1;
 
 /// The footer key of the version.
 pub const FORMAT_KEY: &str = "parqueduct.dead_letters.format";
+
+/// The footer key of how to read bodies whose format alone does not say it: an object of texts that
+/// [`Wire::parse`] reads, by the hashes of their schemas. So letters can be read when the schemas are long gone.
+pub const WIRES_KEY: &str = "parqueduct.dead_letters.wires";
 
 /// Below the store's root: every record of every pipeline.
 pub const PREFIX: &str = "dlq/records/v1";
@@ -57,6 +61,8 @@ pub struct Origin {
     pub schema: String,
     /// Of the schema's text, when known.
     pub schema_hash: Option<String>,
+    /// How to read the body, where the format alone does not say it, and it is known.
+    pub wire: Option<Wire>,
     pub instance: String,
     pub shard: u32,
     /// Of this program.
@@ -265,7 +271,6 @@ impl DeadLetter {
         &self.issues[0].group
     }
 
-    /// The length of its body, wherever that lies.
     /// The body as people and searches read it: decompressed if it came compressed, and as JSON where its format is
     /// binary; as it came where that cannot be.
     pub fn document(&self) -> Cow<'_, [u8]> {
@@ -278,10 +283,15 @@ impl DeadLetter {
             Some(encoding) => content::opened_as(encoding, body),
             None => Cow::Borrowed(body),
         };
-        let format = Format::parse(&self.origin.format).unwrap_or(Format::Json);
-        body::as_json(format, &opened).map_or(opened, Cow::Owned)
+        let json = match (&self.origin.wire, Format::parse(&self.origin.format)) {
+            (Some(wire), _) => wire.as_json(&opened),
+            (None, Some(Format::Msgpack)) => Wire::Msgpack.as_json(&opened),
+            _ => None,
+        };
+        json.map_or(opened, Cow::Owned)
     }
 
+    /// The length of its body, wherever that lies.
     pub fn body_bytes(&self) -> u64 {
         self.blob.as_ref().map_or(self.message.body.len() as u64, |blob| blob.bytes)
     }

@@ -7,7 +7,7 @@ use arrow_array::types::{TimestampMicrosecondType, UInt8Type, UInt32Type, UInt64
 use arrow_array::{Array, BinaryArray, BooleanArray, LargeBinaryArray, ListArray, RecordBatch};
 use ulid::Ulid;
 
-use super::decode::{DecodeError, Summary};
+use super::decode::{DecodeError, Summary, Wires};
 use super::issues::Issues;
 use super::{Attempt, AttemptSource, Blob, DeadLetter, Origin, Original, Returnable, columns};
 use crate::dlq::arrays::{Columns, Numbers, Text, code_text, elements_of, foreign, group, stage_text, ulid};
@@ -63,7 +63,11 @@ pub(super) fn read_ids(batch: &RecordBatch, each: &mut impl FnMut(Ulid)) -> Resu
 }
 
 /// Adds every row of `batch` to `letters`.
-pub(super) fn read_letters(batch: &RecordBatch, letters: &mut Vec<DeadLetter>) -> Result<(), DecodeError> {
+pub(super) fn read_letters(
+    batch: &RecordBatch,
+    wires: &Wires,
+    letters: &mut Vec<DeadLetter>,
+) -> Result<(), DecodeError> {
     let columns = Columns::of(batch);
     let ids = columns.text(columns::ID)?;
     let origins = Origins::of(&columns)?;
@@ -86,7 +90,7 @@ pub(super) fn read_letters(batch: &RecordBatch, letters: &mut Vec<DeadLetter>) -
         let message = messages.of_row(row)?;
         // Neighbours mostly come from one shard: they then share their origin.
         let blob = |path| Blob { path, bytes: lengths.get(row).unwrap_or(0) };
-        let origin = origins.of_row(row, letters.last().map(|letter| &letter.origin));
+        let origin = origins.of_row(row, letters.last().map(|letter| &letter.origin), wires);
         letters.push(DeadLetter {
             id: ulid(ids, row)?,
             origin,
@@ -165,7 +169,7 @@ impl<'a> Origins<'a> {
         })
     }
 
-    fn of_row(&self, row: usize, last: Option<&Arc<Origin>>) -> Arc<Origin> {
+    fn of_row(&self, row: usize, last: Option<&Arc<Origin>>, wires: &Wires) -> Arc<Origin> {
         let same = |origin: &Origin| {
             origin.pipeline == self.pipeline.or_empty(row)
                 && origin.queue == self.queue.or_empty(row)
@@ -185,6 +189,7 @@ impl<'a> Origins<'a> {
             format: self.format.or_empty(row).to_owned(),
             schema: self.schema.or_empty(row).to_owned(),
             schema_hash: self.schema_hash.owned(row),
+            wire: self.schema_hash.get(row).and_then(|hash| wires.get(hash)).cloned(),
             instance: self.instance.or_empty(row).to_owned(),
             shard: self.shard.get(row).unwrap_or(0),
             version: self.version.or_empty(row).to_owned(),

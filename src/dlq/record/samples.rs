@@ -38,6 +38,7 @@ pub(crate) fn letter(pipeline: &str, seconds: i64, serial: u128, body: &[u8], re
         format: "json".to_owned(),
         schema: "flight@1".to_owned(),
         schema_hash: None,
+        wire: None,
         instance: "host_1".to_owned(),
         shard: 0,
         version: "0.1.0".to_owned(),
@@ -155,7 +156,7 @@ fn rejection() -> impl Strategy<Value = Rejection> {
 fn origin() -> impl Strategy<Value = Origin> {
     (any::<[String; 6]>(), text(), any::<u32>()).prop_map(|(texts, schema_hash, shard)| {
         let [pipeline, queue, format, schema, instance, version] = texts;
-        Origin { pipeline, queue, format, schema, schema_hash, instance, shard, version }
+        Origin { pipeline, queue, format, schema, schema_hash, wire: None, instance, shard, version }
     })
 }
 

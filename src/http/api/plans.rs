@@ -26,6 +26,7 @@ use crate::replay::candidate::Candidate;
 use crate::replay::destination::{Destination, Sending};
 use crate::replay::plan::{FixText, Plan};
 use crate::replay::{DryRun, DryRunOptions, GOOD_EVENTS, PlanRequest, Planned};
+use crate::schema::Language;
 
 /// The most good events that a dry run tries.
 const GOOD_MAX: u64 = 1_000_000;
@@ -147,14 +148,15 @@ pub(super) struct SchemaAsked {
     /// What its file would be called, which tells its name and version.
     #[schema(example = "order.v2.json")]
     file: String,
-    /// JSON Schema, as text; it refers to no other file.
+    /// Written as the pipeline's own is, a JSON Schema or an Avro schema; it refers to no other file. Of Protobuf
+    /// `base64:` and the descriptor set in base64.
     text: String,
 }
 
 impl SchemaAsked {
-    fn freeze(&self) -> Result<Candidate, Problem> {
+    fn freeze(&self, language: &Language) -> Result<Candidate, Problem> {
         let (name, version) = config::schema_identity(&self.file);
-        let frozen = Candidate::of_text(&self.text, &name, version);
+        let frozen = Candidate::of_text(language, &self.text, &name, version);
         frozen.map_err(|error| Problem::bad_request(format!("schema: {}", crate::ingest::chain(&error))))
     }
 }
@@ -257,10 +259,11 @@ pub(super) async fn make(
     said(&api, &caller, &asked.reason)?;
     let (destination, sending) = asked.to.read(&caller)?;
     let pipeline = pipeline_name(Some(asked.pipeline))?.unwrap_or_default();
+    let language = api.parts.tasks.replays().language_of(&pipeline);
     let request = PlanRequest {
         filter: asked.letters.filter()?,
         fix: asked.fix.map(|text| FixText { name: "fix".to_owned(), text }),
-        candidate: asked.schema.map(|schema| schema.freeze()).transpose()?,
+        candidate: asked.schema.map(|schema| schema.freeze(&language)).transpose()?,
         destination,
         sending,
         canary: asked.canary.unwrap_or(true),

@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use super::body;
 use super::envelope::{Property, header_kind};
 use super::tree::{Tree, kind};
-use crate::config::Format;
 use crate::content;
+use crate::decode::Wire;
 use crate::event::{HeaderValue, Message};
 use crate::value::push_segment;
 
@@ -41,11 +41,11 @@ pub struct FieldChange {
     pub to: &'static str,
 }
 
-/// The fields that differ, of bodies of that format, each once, in the order of `before`; at most a thousand.
-pub fn diff(before: &Message, after: &Message, format: Format) -> Vec<FieldChange> {
+/// The fields that differ, of bodies that are written so, each once, in the order of `before`; at most a thousand.
+pub fn diff(before: &Message, after: &Message, wire: &Wire) -> Vec<FieldChange> {
     let mut changes = Changes::default();
     if before.body != after.body {
-        match (body::read(format, &content::opened(before)), body::read(format, &content::opened(after))) {
+        match (body::read(wire, &content::opened(before)), body::read(wire, &content::opened(after))) {
             (Some(before), Some(after)) => changes.compare(&before, &after, &mut String::new()),
             (before, after) => {
                 let kind = |tree: Option<Tree>| tree.map_or(kind::NOT_JSON, |tree| tree.kind());

@@ -25,7 +25,7 @@ mod tests;
 
 use std::fmt;
 
-use crate::config::Format;
+use crate::decode::Wire;
 
 pub use apply::{FixFailure, Part};
 pub use diff::{FieldChange, Place, diff};
@@ -44,7 +44,7 @@ pub struct Fix {
     properties: Vec<Conditional<envelope::PropertyStep>>,
     hash: String,
     /// What bodies are.
-    format: Format,
+    wire: Wire,
 }
 
 #[derive(Clone, Debug)]
@@ -96,9 +96,9 @@ impl Fix {
         read::fix(text).map_err(|findings| FixError { name: name.to_owned(), findings })
     }
 
-    /// The fix for bodies of that format; else they are JSON.
-    pub fn on(self, format: Format) -> Self {
-        Self { format, ..self }
+    /// The fix for bodies that are written so; else they are JSON.
+    pub fn on(self, wire: Wire) -> Self {
+        Self { wire, ..self }
     }
 
     /// The fix with other limits for its jq program, and another executable that knows [`jq::COMMAND`].

@@ -14,8 +14,8 @@ use super::tree::Tree;
 use super::when::{Is, Subject, When};
 use super::written::{Content, Written};
 use super::{Conditional, Fix, FixFinding};
-use crate::config::Format;
 use crate::config::nearest;
+use crate::decode::Wire;
 use crate::event::HeaderValue;
 use crate::headers;
 use crate::value::Pointer;
@@ -179,7 +179,7 @@ impl Reader {
             );
         }
         let (jq, hash) = (jq.flatten(), hash(written));
-        Some(Fix { steps, patch, jq, headers, properties, hash, format: Format::Json })
+        Some(Fix { steps, patch, jq, headers, properties, hash, wire: Wire::Json })
     }
 
     fn jq(&mut self, written: &Written) -> Option<Jq> {

@@ -120,6 +120,7 @@ impl<'s> Walk<'s> {
     fn own(&mut self, place: &Place<'s>) -> Result<Shape, SchemaError> {
         let mut shape = Shape::of(types(place));
         shape.text = match place.keyword("format").and_then(Value::as_str) {
+            Some("date-time") if place.keyword(super::FINER) == Some(&Value::Bool(true)) => Text::FinerDateTime,
             Some("date-time") => Text::DateTime,
             Some("date") => Text::Date,
             _ => Text::Plain,

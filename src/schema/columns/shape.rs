@@ -69,6 +69,8 @@ impl fmt::Display for Types {
 pub(super) enum Text {
     Plain,
     DateTime,
+    /// The same, where instants finer than a column holds are to be kept beside it.
+    FinerDateTime,
     Date,
 }
 

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::schema::Language;
 
 fn columns_of(schema: &serde_json::Value) -> Columns {
     try_columns_of(schema).expect("the schema gives columns")
@@ -13,7 +14,8 @@ fn columns_of(schema: &serde_json::Value) -> Columns {
 
 fn try_columns_of(schema: &serde_json::Value) -> Result<Columns, ColumnsError> {
     let text = schema.to_string();
-    let schema = Schema::load(Path::new("/schemas/test.v1.json"), "test", 1, &|_| Ok(text.clone()))
+    let read = |_: &Path| Ok(text.clone().into_bytes());
+    let schema = Schema::load(&Language::JsonSchema, Path::new("/schemas/test.v1.json"), "test", 1, &read)
         .expect("the schema is a valid one");
     columns(&schema)
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use parqueduct::broker::memory::Memory;
-use parqueduct::config::{Breaker, Flush, Format, OnTrip, PartitionKey, Pipeline, PipelineKind, TimeFormat};
+use parqueduct::config::{Breaker, Flush, Format, Framing, OnTrip, PartitionKey, Pipeline, PipelineKind, TimeFormat};
 use parqueduct::event::{Message, Properties};
 use parqueduct::ingest::{
     Committer, LookBackLimits, PipelineParts, Plan, ShardPanicked, Stop, Surroundings, run_pipeline,
@@ -197,6 +197,9 @@ impl World {
             declare: None,
             kind: PipelineKind::Events,
             format: Format::Json,
+            framing: Framing::None,
+            message: None,
+            rules: None,
             schema: Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/order.v1.json"),
             schema_name: "order".to_owned(),
             schema_version: 1,
@@ -226,7 +229,7 @@ impl World {
             open_partitions_max: schedule.open_partitions_max,
             compression_level: 1,
         };
-        Plan::new(&config, instance, &|path: &Path| std::fs::read_to_string(path)).expect("the pipeline compiles")
+        Plan::new(&config, instance, &|path: &Path| std::fs::read(path)).expect("the pipeline compiles")
     }
 
     fn surroundings(&self) -> Surroundings {

@@ -22,7 +22,7 @@ use crate::ingest::Stop;
 use crate::metrics::Metrics;
 use crate::receipt::Receipt;
 use crate::replay::Tasks;
-use crate::schema::Schema;
+use crate::schema::{Language, Schema};
 use crate::store::Store;
 
 /// A token for each role, called after it.
@@ -146,7 +146,8 @@ fn parts(
     api.tokens = tokens.iter().map(of).collect();
     change(&mut api);
     let pipeline = config.pipelines[0].clone();
-    let schema = Schema::load(Path::new("/flight.v1.json"), "flight", 1, &|_| Ok(SCHEMA.to_owned())).expect("a schema");
+    let schema = Schema::load(&Language::JsonSchema, Path::new("/flight.v1.json"), "flight", 1, &|_| Ok(SCHEMA.into()))
+        .expect("a schema");
     let veil = Veil::new(&config.dlq.mask, schema.sensitive(), pipeline.event_id.as_ref());
     let requests = AtomicU64::new(0);
     let replays = crate::app::replays_over(Arc::new(config.clone()), store);

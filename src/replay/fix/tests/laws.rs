@@ -1,6 +1,6 @@
 //! What holds for all fixes and all bodies.
 
-use crate::config::Format;
+use crate::decode::Wire;
 use proptest::prelude::*;
 
 use super::*;
@@ -122,7 +122,7 @@ proptest! {
         let before = message(&body);
         if let Ok(after) = fix.apply(&before) {
             prop_assert!(after.body == before.body || decoded(&after.body).is_some(), "{}", String::from_utf8_lossy(&after.body));
-            let changes = diff(&before, &after, Format::Json);
+            let changes = diff(&before, &after, &Wire::Json);
             prop_assert!(after.body != before.body || changes.is_empty());
         }
         for line in fix.describe() {

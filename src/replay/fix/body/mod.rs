@@ -1,25 +1,29 @@
 //! Bodies of every format as documents that a fix can change, and back: what is not changed keeps the very type it had.
 
+mod avro;
+mod protobuf;
+
 use rmpv::Value;
 
 use super::json;
 use super::tree::Tree;
-use crate::config::Format;
-use crate::decode;
+use crate::decode::Wire;
 
 /// The document in `body`, if it is one.
-pub(super) fn read(format: Format, body: &[u8]) -> Option<Tree> {
-    match format {
-        Format::Json => json::parse(body),
-        Format::Msgpack => json::parse(&decode::as_json(format, body)?),
+pub(super) fn read(wire: &Wire, body: &[u8]) -> Option<Tree> {
+    match wire {
+        Wire::Json => json::parse(body),
+        wire => json::parse(&wire.as_json(body)?),
     }
 }
 
 /// `tree`, which was made of `before`, as a body; `None`: the format cannot hold it.
-pub(super) fn write(format: Format, tree: &Tree, before: &[u8]) -> Option<Vec<u8>> {
-    match format {
-        Format::Json => Some(tree.to_json_of(before.len() + ROOM_BYTES)),
-        Format::Msgpack => {
+pub(super) fn write(wire: &Wire, tree: &Tree, before: &[u8]) -> Option<Vec<u8>> {
+    match wire {
+        Wire::Json => Some(tree.to_json_of(before.len() + ROOM_BYTES)),
+        Wire::Avro(types, framing) => avro::body(types, *framing, tree),
+        Wire::Protobuf(types) => protobuf::body(types, tree),
+        Wire::Msgpack => {
             let before = rmpv::decode::read_value(&mut &before[..]).ok()?;
             Some(packed(&changed(&before, tree)?))
         }
@@ -27,10 +31,11 @@ pub(super) fn write(format: Format, tree: &Tree, before: &[u8]) -> Option<Vec<u8
 }
 
 /// The JSON document `text` as a body of that format; `None`: it is none, or the format cannot hold it.
-pub(in crate::replay) fn of_json(format: Format, text: &[u8]) -> Option<Vec<u8>> {
-    match format {
-        Format::Json => Some(text.to_vec()),
-        Format::Msgpack => Some(packed(&fresh(&json::parse(text)?)?)),
+pub(in crate::replay) fn of_json(wire: &Wire, text: &[u8]) -> Option<Vec<u8>> {
+    match wire {
+        Wire::Json => Some(text.to_vec()),
+        Wire::Msgpack => Some(packed(&fresh(&json::parse(text)?)?)),
+        wire => write(wire, &json::parse(text)?, &[]),
     }
 }
 
@@ -63,7 +68,7 @@ fn changed(before: &Value, tree: &Tree) -> Option<Value> {
             };
             elements.iter().enumerate().map(element).collect::<Option<_>>().map(Value::Array)
         }
-        (old, tree) if read(Format::Msgpack, &packed(old)).as_ref() == Some(tree) => Some(old.clone()),
+        (old, tree) if read(&Wire::Msgpack, &packed(old)).as_ref() == Some(tree) => Some(old.clone()),
         (_, tree) => fresh(tree),
     }
 }
@@ -137,22 +142,22 @@ mod tests {
         #[test]
         fn what_is_not_changed_keeps_its_type(value in any_value(), other in any_value()) {
             let body = packed(&value);
-            let tree = read(Format::Msgpack, &body).expect("a document");
-            prop_assert_eq!(write(Format::Msgpack, &tree, &body), Some(body.clone()));
+            let tree = read(&Wire::Msgpack, &body).expect("a document");
+            prop_assert_eq!(write(&Wire::Msgpack, &tree, &body), Some(body.clone()));
             // Beside a member that is new.
             let both = Value::Map(vec![("kept".into(), value.clone()), ("other".into(), other)]);
-            let mut tree = read(Format::Msgpack, &packed(&both)).expect("a document");
+            let mut tree = read(&Wire::Msgpack, &packed(&both)).expect("a document");
             *tree.child_mut("other").expect("it is there") = Tree::Text("new".into());
-            let changed = write(Format::Msgpack, &tree, &packed(&both)).expect("it can be held");
+            let changed = write(&Wire::Msgpack, &tree, &packed(&both)).expect("it can be held");
             let expected = Value::Map(vec![("kept".into(), value), ("other".into(), "new".into())]);
             prop_assert_eq!(changed, packed(&expected));
         }
 
         #[test]
         fn documents_become_bodies_that_read_the_same(value in any_value()) {
-            let json = decode::as_json(Format::Msgpack, &packed(&value)).expect("a document");
-            let body = of_json(Format::Msgpack, &json).expect("it can be held");
-            prop_assert_eq!(decode::as_json(Format::Msgpack, &body), Some(json));
+            let json = Wire::Msgpack.as_json(&packed(&value)).expect("a document");
+            let body = of_json(&Wire::Msgpack, &json).expect("it can be held");
+            prop_assert_eq!(Wire::Msgpack.as_json(&body), Some(json));
         }
     }
 
@@ -166,7 +171,7 @@ mod tests {
             ("-0", true),
             ("1.5", true),
         ] {
-            assert_eq!(of_json(Format::Msgpack, text.as_bytes()).is_some(), held, "{text}");
+            assert_eq!(of_json(&Wire::Msgpack, text.as_bytes()).is_some(), held, "{text}");
         }
     }
 }

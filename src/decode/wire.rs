@@ -1,0 +1,161 @@
+//! How bodies are written: the format, and what a reader of it needs beside the bytes. As text it goes along with dead
+//! letters, so that they can be read when the schema's file is long gone.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::{Deserialize, Serialize};
+
+use super::{AvroDecoder, JsonDecoder, Limits, MsgpackDecoder, ProtobufDecoder};
+use crate::config::{Format, Framing};
+use crate::rejection::Rejection;
+use crate::schema::{Types, avro, protobuf};
+use crate::value::Tape;
+
+/// How bodies are written.
+#[derive(Clone, Debug)]
+pub enum Wire {
+    Json,
+    Msgpack,
+    Avro(Arc<avro::Types>, Framing),
+    Protobuf(Arc<protobuf::Types>),
+}
+
+/// Those that read alike.
+impl PartialEq for Wire {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Wire::Avro(one, framing), Wire::Avro(two, other)) => framing == other && one == two,
+            (Wire::Protobuf(one), Wire::Protobuf(two)) => one == two,
+            (one, other) => one.format() == other.format(),
+        }
+    }
+}
+
+impl Eq for Wire {}
+
+impl Wire {
+    /// Of a format whose bodies consist of `types`.
+    ///
+    /// # Panics
+    /// If the types are of another format.
+    pub fn new(format: Format, framing: Framing, types: &Types) -> Self {
+        match (format, types) {
+            (Format::Json, _) => Wire::Json,
+            (Format::Msgpack, _) => Wire::Msgpack,
+            (Format::Avro, Types::Avro(types)) => Wire::Avro(Arc::clone(types), framing),
+            (Format::Protobuf, Types::Protobuf(types)) => Wire::Protobuf(Arc::clone(types)),
+            (Format::Avro | Format::Protobuf, _) => panic!("the schema of {} is loaded as one", format.as_str()),
+        }
+    }
+
+    pub fn format(&self) -> Format {
+        match self {
+            Wire::Json => Format::Json,
+            Wire::Msgpack => Format::Msgpack,
+            Wire::Avro(..) => Format::Avro,
+            Wire::Protobuf(_) => Format::Protobuf,
+        }
+    }
+
+    /// `body` as JSON text, for people and searches; `None` where it is JSON, or cannot be decoded.
+    pub fn as_json(&self, body: &[u8]) -> Option<Vec<u8>> {
+        if let Wire::Json = self {
+            return None;
+        }
+        let write = |tape: &Tape<'_>| {
+            let mut out = Vec::new();
+            tape.root().write_json(&mut out);
+            out
+        };
+        Decoder::new(self, WIDEST).decode(body, write).ok()
+    }
+
+    /// As text that [`Wire::parse`] reads; `None` where the format's name says it all.
+    pub fn to_text(&self) -> Option<String> {
+        let said = match self {
+            Wire::Json | Wire::Msgpack => return None,
+            Wire::Avro(types, framing) => Said {
+                format: Format::Avro.as_str().to_owned(),
+                framing: Some(framing.as_str().to_owned()),
+                schema: types.text().to_owned(),
+                others: types.others().to_vec(),
+                message: None,
+            },
+            Wire::Protobuf(types) => Said {
+                format: Format::Protobuf.as_str().to_owned(),
+                framing: None,
+                schema: BASE64.encode(types.set()),
+                others: Vec::new(),
+                message: Some(types.message().full_name().to_owned()),
+            },
+        };
+        Some(serde_json::to_string(&said).expect("it is text"))
+    }
+
+    /// What [`Wire::to_text`] wrote; `None`: something else, or something newer.
+    pub fn parse(text: &str) -> Option<Self> {
+        let Said { format, framing, schema, others, message } = serde_json::from_str(text).ok()?;
+        match Format::parse(&format)? {
+            Format::Avro => {
+                let framing = Framing::parse(framing.as_deref()?)?;
+                Some(Wire::Avro(Arc::new(avro::Types::parse(&schema, &others).ok()?), framing))
+            }
+            Format::Protobuf => {
+                let set = BASE64.decode(schema).ok()?;
+                Some(Wire::Protobuf(Arc::new(protobuf::Types::parse(&set, message.as_deref()?).ok()?)))
+            }
+            Format::Json | Format::Msgpack => None,
+        }
+    }
+}
+
+/// A wire as text.
+#[derive(Serialize, Deserialize)]
+struct Said {
+    format: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    framing: Option<String>,
+    /// As it was read; base64 of what is no text.
+    schema: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    others: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
+}
+
+/// Limits where no pipeline sets others. A value takes up to forty times its bytes while it is read.
+const WIDEST: Limits = Limits { body_bytes_max: 16 << 20, depth_max: 512 };
+
+/// Decodes the bodies of a pipeline.
+pub enum Decoder {
+    Json(JsonDecoder),
+    Msgpack(MsgpackDecoder),
+    Avro(AvroDecoder),
+    Protobuf(ProtobufDecoder),
+}
+
+impl Decoder {
+    pub fn new(wire: &Wire, limits: Limits) -> Self {
+        match wire {
+            Wire::Json => Decoder::Json(JsonDecoder::new(limits)),
+            Wire::Msgpack => Decoder::Msgpack(MsgpackDecoder::new(limits)),
+            Wire::Avro(types, framing) => Decoder::Avro(AvroDecoder::new(Arc::clone(types), *framing, limits)),
+            Wire::Protobuf(types) => Decoder::Protobuf(ProtobufDecoder::new(Arc::clone(types), limits)),
+        }
+    }
+
+    /// Decodes `body`, one whole event, and hands its tape to `then`; returns what `then` returns.
+    ///
+    /// # Errors
+    /// The rejection of a body that is not exactly one document of the format, within the limits.
+    pub fn decode<R>(&mut self, body: &[u8], then: impl FnOnce(&Tape<'_>) -> R) -> Result<R, Rejection> {
+        match self {
+            Decoder::Json(decoder) => decoder.decode(body, then),
+            Decoder::Msgpack(decoder) => decoder.decode(body, then),
+            Decoder::Avro(decoder) => decoder.decode(body, then),
+            Decoder::Protobuf(decoder) => decoder.decode(body, then),
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! A Protobuf message of a descriptor set (what `protoc --include_imports --descriptor_set_out` writes): its type, and the
+//! same as a JSON Schema, of which columns are made. How its types become JSON's is told in `docs/formats.md`.
+
+mod json_schema;
+#[cfg(test)]
+mod tests;
+
+use prost_reflect::{DescriptorPool, MessageDescriptor};
+use serde_json::Value;
+
+/// A type of message, with all that it refers to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Types {
+    message: MessageDescriptor,
+    set: Vec<u8>,
+}
+
+/// Why a descriptor set cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ProtobufError {
+    #[error("{0}; it is what protoc --include_imports --descriptor_set_out=FILE writes")]
+    Invalid(String),
+    #[error("it has no message {message}; it has {known}")]
+    NoMessage { message: String, known: String },
+    #[error("message {message} is one of google.protobuf that is no object, so there are no columns to make of it")]
+    NoObject { message: String },
+}
+
+/// Messages named when one is not found.
+const NAMED_MAX: usize = 8;
+
+impl Types {
+    /// The message of that full name in the descriptor set that `set` is.
+    ///
+    /// # Errors
+    /// See [`ProtobufError`].
+    pub fn parse(set: &[u8], message: &str) -> Result<Self, ProtobufError> {
+        let pool = DescriptorPool::decode(set).map_err(|error| ProtobufError::Invalid(error.to_string()))?;
+        let Some(found) = pool.get_message_by_name(message.trim_start_matches('.')) else {
+            let own = pool.all_messages().filter(|known| known.package_name() != "google.protobuf");
+            let mut known: Vec<String> = own.map(|known| known.full_name().to_owned()).collect();
+            known.truncate(NAMED_MAX);
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            return Err(ProtobufError::NoMessage { message: message.to_owned(), known });
+        };
+        if WellKnown::of(&found).is_some() {
+            return Err(ProtobufError::NoObject { message: message.to_owned() });
+        }
+        Ok(Self { message: found, set: set.to_vec() })
+    }
+
+    pub fn message(&self) -> &MessageDescriptor {
+        &self.message
+    }
+
+    /// The descriptor set it was parsed of.
+    pub fn set(&self) -> &[u8] {
+        &self.set
+    }
+
+    /// The same as a JSON Schema, of the values that a decoder makes.
+    pub fn json_schema(&self) -> Value {
+        json_schema::of(&self.message)
+    }
+}
+
+/// Messages of `google.protobuf` whose JSON is not that of other messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WellKnown {
+    Any,
+    Timestamp,
+    Duration,
+    FieldMask,
+    Struct,
+    Value,
+    ListValue,
+    /// `Int64Value` and the like: what they hold, or nothing.
+    Wrapper,
+}
+
+impl WellKnown {
+    pub fn of(message: &MessageDescriptor) -> Option<Self> {
+        let name = message.full_name().strip_prefix("google.protobuf.")?;
+        Some(match name {
+            "Any" => WellKnown::Any,
+            "Timestamp" => WellKnown::Timestamp,
+            "Duration" => WellKnown::Duration,
+            "FieldMask" => WellKnown::FieldMask,
+            "Struct" => WellKnown::Struct,
+            "Value" => WellKnown::Value,
+            "ListValue" => WellKnown::ListValue,
+            "DoubleValue" | "FloatValue" | "Int64Value" | "UInt64Value" | "Int32Value" | "UInt32Value"
+            | "BoolValue" | "StringValue" | "BytesValue" => WellKnown::Wrapper,
+            _ => return None,
+        })
+    }
+}
