@@ -239,30 +239,142 @@ fn every_panel_has_an_id_a_title_and_expressions_over_labels_that_exist() {
     }
 }
 
-#[test]
-fn the_alert_rules_pass_their_tests() {
-    let promtool = promtool();
-    let alerts = root().join("dashboards/alerts");
-    for arguments in [["check", "rules", "parqueduct.rules.yml"], ["test", "rules", "parqueduct.test.yml"]] {
-        let done = Command::new(&promtool).args(arguments).current_dir(&alerts).output().unwrap();
-        let said = [done.stdout, done.stderr].concat();
-        assert!(done.status.success(), "promtool {}:\n{}", arguments.join(" "), String::from_utf8_lossy(&said));
+const RULES: &str = "dashboards/alerts/parqueduct.rules.yml";
+
+/// Where runbooks are, up to the anchor of their heading.
+const RUNBOOK: &str = "docs/operate.md#";
+
+/// Who hears of an alert.
+const SEVERITIES: [&str; 3] = ["page", "notify", "ticket"];
+
+/// The alerts of `rules`: each with its name and the lines up to the next rule or group.
+fn alerts(rules: &str) -> Vec<(&str, &str)> {
+    let of_rule = |rest| {
+        let rule = str::split(rest, "\n      - ").next().unwrap_or_default();
+        rule.split_once('\n').map(|(name, rule)| (name.trim(), rule))
+    };
+    rules.split("\n      - alert: ").skip(1).filter_map(of_rule).collect()
+}
+
+/// The value of the first line of `rule` that has that key.
+fn value<'a>(rule: &'a str, key: &str) -> Option<&'a str> {
+    let found = rule.lines().find_map(|line| line.trim().strip_prefix(key)?.strip_prefix(": "))?;
+    Some(found.trim().trim_matches('"')).filter(|found| !found.is_empty())
+}
+
+/// What keeps an alert from being of use: whom it is for, what it says, and where it leads.
+fn shortcomings(alert: &str, rule: &str, guide: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let labels = value(rule, "labels").unwrap_or_default();
+    if !SEVERITIES.iter().any(|severity| labels == format!("{{ severity: {severity} }}")) {
+        found.push(format!("{alert}: `{labels}` is no severity of {SEVERITIES:?}"));
     }
-    for line in read("dashboards/alerts/parqueduct.rules.yml").lines() {
-        assert_eq!(unknown_labels(line), Vec::<String>::new(), "{line}");
+    for key in ["summary", "description"] {
+        if value(rule, key).is_none() {
+            found.push(format!("{alert} has no {key}"));
+        }
+    }
+    let anchor = value(rule, "runbook").and_then(|runbook| runbook.strip_prefix(RUNBOOK)).unwrap_or_default();
+    if anchor != alert.to_lowercase() || !guide.contains(&format!("\n### {alert}\n")) {
+        found.push(format!("{alert}: its runbook is to be {RUNBOOK}{}, and to exist", alert.to_lowercase()));
+    }
+    found
+}
+
+#[test]
+fn an_alert_that_lacks_something_is_found() {
+    let rules = "rules:\n      - alert: Late\n        labels: { severity: page }\n        annotations:\n          \
+                 summary: late\n          description: \"{{ $value }}\"\n          runbook: docs/operate.md#late\n";
+    let guide = "\n### Late\n";
+    let found = |rules: &str, guide: &str| -> usize {
+        alerts(rules).into_iter().map(|(alert, rule)| shortcomings(alert, rule, guide).len()).sum()
+    };
+    assert_eq!((alerts(rules).len(), found(rules, guide)), (1, 0));
+    assert_eq!(found(rules, "\n### Lately\n"), 1);
+    for (whole, lacking) in [("page", "critical"), ("summary: late", ""), ("description: ", ""), ("#late", "#never")] {
+        assert_eq!(found(&rules.replace(whole, lacking), guide), 1, "{whole}");
     }
 }
 
 #[test]
-fn every_alert_is_tested_and_has_a_way_out_in_the_guide() {
-    let (rules, tests) =
-        (read("dashboards/alerts/parqueduct.rules.yml"), read("dashboards/alerts/parqueduct.test.yml"));
-    let guide = read("docs/operate.md");
-    let alerts: Vec<&str> = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+fn every_alert_says_whom_it_is_for_and_what_to_do() {
+    let (rules, guide) = (read(RULES), read("docs/operate.md"));
+    let alerts = alerts(&rules);
     assert!(!alerts.is_empty(), "there are alerts");
-    for alert in alerts {
-        assert!(tests.contains(&format!("alertname: {alert}\n")), "{alert} has no test in parqueduct.test.yml");
-        assert!(guide.contains(&format!("### {alert}\n")), "docs/operate.md does not say what to do about {alert}");
+    assert_eq!(alerts.len(), rules.matches("alert: ").count(), "{RULES}: an alert that is not read");
+    let found: Vec<String> = alerts.iter().flat_map(|(alert, rule)| shortcomings(alert, rule, &guide)).collect();
+    assert!(found.is_empty(), "{}", found.join("\n"));
+    for (alert, rule) in alerts {
+        let severity = SEVERITIES.iter().find(|severity| rule.contains(&format!("{{ severity: {severity} }}")));
+        let row = format!("| `{}` |", severity.expect("found above"));
+        let named =
+            guide.lines().filter(|line| line.starts_with(&row)).any(|line| line.contains(&format!("`{alert}`")));
+        assert!(named, "docs/operate.md does not name {alert} in the row `{row}`");
+    }
+}
+
+#[test]
+fn every_severity_has_a_route() {
+    let routes = read("deploy/alertmanager/alertmanager.yml");
+    for severity in SEVERITIES {
+        let route = format!("- matchers: ['severity = \"{severity}\"']\n      receiver: {severity}\n");
+        assert!(routes.contains(&route), "deploy/alertmanager/alertmanager.yml: no route of {severity}");
+    }
+}
+
+/// An alert fires in one test at least, with its labels and texts, and is silent in one that comes close.
+#[test]
+fn every_alert_is_tested_as_firing_and_as_silent() {
+    let tests: String = files("dashboards/alerts", ".test.yml").iter().map(|path| read(path)).collect();
+    let rules = read(RULES);
+    for (alert, _) in alerts(&rules) {
+        let fires = format!("\n        alertname: {alert}\n        exp_alerts:\n          - exp_labels: ");
+        assert!(tests.contains(&fires), "{alert} fires in no test");
+        assert!(tests.contains(&format!(", alertname: {alert} }}\n")), "{alert} is silent in no test");
+    }
+}
+
+/// What rules record: `level:metric:operations`, where the metric is ours.
+fn recorded_names(text: &str) -> BTreeSet<&str> {
+    text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':'))
+        .filter(|word| word.contains(":parqueduct_") && word.matches(':').count() == 2)
+        .collect()
+}
+
+#[test]
+fn what_is_asked_of_recording_rules_is_recorded() {
+    let rules = read(RULES);
+    let recorded: BTreeSet<&str> =
+        rules.lines().filter_map(|line| line.trim().strip_prefix("- record: ").map(str::trim)).collect();
+    let mut spoken_of = guides();
+    spoken_of.extend(files("dashboards", ""));
+    for path in spoken_of {
+        let text = read(&path);
+        let unknown: Vec<&str> = recorded_names(&text).difference(&recorded).copied().collect();
+        assert!(unknown.is_empty(), "{path}: {unknown:?} is recorded nowhere");
+    }
+}
+
+#[test]
+fn the_alert_rules_pass_their_tests() {
+    let promtool = promtool();
+    let tests = files("dashboards/alerts", ".test.yml");
+    assert!(!tests.is_empty(), "there are tests");
+    let run = |what: &str, path: &str| {
+        let mut command = Command::new(&promtool);
+        command.args([what, "rules"]).arg(root().join(path)).stdout(Stdio::piped()).stderr(Stdio::piped());
+        (format!("promtool {what} rules {path}"), command.spawn().unwrap())
+    };
+    // Side by side: together they take half a minute of processor time.
+    let mut running = vec![run("check", RULES)];
+    running.extend(tests.iter().map(|path| run("test", path)));
+    for (command, child) in running {
+        let done = child.wait_with_output().unwrap();
+        let said = [done.stdout, done.stderr].concat();
+        assert!(done.status.success(), "{command}:\n{}", String::from_utf8_lossy(&said));
+    }
+    for line in read(RULES).lines() {
+        assert_eq!(unknown_labels(line), Vec::<String>::new(), "{line}");
     }
 }
 
