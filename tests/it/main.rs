@@ -10,6 +10,7 @@ mod conservation;
 mod contracts;
 mod crash;
 mod credentials;
+mod deploy;
 mod experiment;
 mod fatal;
 mod fixes;
