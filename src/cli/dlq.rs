@@ -8,7 +8,6 @@ mod export;
 mod group_line; // one group as JSON
 pub mod replay; // plans and replays
 mod show;
-mod table;
 #[cfg(test)]
 mod tests;
 mod text; // cleaning and timing what is shown
@@ -26,6 +25,7 @@ pub use arguments::{
 };
 pub use audit::{AuditArguments, AuditCommand};
 
+use crate::cli::table::{Column, Table};
 use crate::dlq::groups::Group;
 use crate::dlq::life;
 use crate::dlq::line;
@@ -33,7 +33,6 @@ use crate::dlq::log::{self, Log, LogError};
 use crate::dlq::record::Summary;
 use crate::dlq::records::{Cursor, Filter, Found, LetterState, Order, Records, Unreadable};
 use crate::store::Store;
-use table::{Column, Table};
 use text::{clean, seconds};
 
 /// Files of dead letters read at the same time.

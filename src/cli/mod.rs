@@ -3,6 +3,8 @@
 mod check; // `check`
 pub mod dlq; // `dlq ...`
 mod publish; // `publish`
+mod schema; // `schema ...`
+mod table; // aligned columns
 mod take; // `ingest`, with its progress bar
 
 use std::io::Write;
@@ -37,6 +39,9 @@ enum Command {
     Publish(publish::PublishArgs),
     /// Look at dead letters
     Dlq(Box<DlqArgs>),
+    /// What a schema gives, and what it says of samples
+    #[command(subcommand)]
+    Schema(schema::Command),
     /// Print the commented default configuration, or its JSON Schema for editors
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -127,6 +132,13 @@ fn run(command: Command) -> Result<(), Failure> {
             block_on(publish::run(config, args))
         }
         Command::Dlq(args) => run_dlq(&args),
+        Command::Schema(command) => {
+            let width = terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
+            match schema::run(&command, width, &mut std::io::stdout().lock())? {
+                true => Ok(()),
+                false => Err(Failure::Partial),
+            }
+        }
         Command::JqWorker => {
             // Stops quietly when the other side goes away.
             let _closed_pipe = fix::jq::serve(std::io::stdin().lock(), std::io::stdout().lock());

@@ -26,6 +26,7 @@ mod outage;
 mod poison;
 mod replay;
 mod replay_broker;
+mod schema_commands; // `schema columns`, `schema check`
 mod store;
 mod tidy;
 mod trouble;

@@ -10,8 +10,8 @@ use ulid::Ulid;
 
 use super::Session;
 use super::arguments::{When, group};
-use super::table::{Column, Table};
 use super::text::{clean, exactly, seconds};
+use crate::cli::table::{Column, Table};
 use crate::dlq::fingerprint::GroupId;
 use crate::dlq::log::Found;
 use crate::dlq::records::Unreadable;

@@ -6,8 +6,8 @@ use std::io::{self, Write};
 use serde_json::json;
 use ulid::Ulid;
 
-use crate::cli::dlq::table::{Column, Table};
 use crate::cli::dlq::text::{clean, exactly, seconds};
+use crate::cli::table::{Column, Table};
 use crate::dlq::fingerprint::GroupId;
 use crate::dlq::log::{JobCounts, JobStatus};
 use crate::replay::{ChangeCount, DryRunReport, GoodReport, GroupCount, JobEnd, JobView, Planned, ReasonCount};

@@ -1,0 +1,230 @@
+//! `parqueduct schema`: what a schema gives, and what it says of samples, without a broker or a store.
+
+use std::io::{self, BufRead, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::table::{Column, Table};
+use crate::app;
+use crate::config::{self, Format, Framing};
+use crate::decode::{Decoder, Limits, Wire};
+use crate::dlq::fingerprint::Signature;
+use crate::dlq::sentence;
+use crate::rejection::{Issue, Rejection};
+use crate::schema::columns::columns;
+use crate::schema::{Language, Schema, Validator};
+use crate::value::Tape;
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show the columns of the Parquet files that a schema gives, each with the reason for its type
+    Columns(ColumnsArgs),
+    /// Try a schema on samples: tell of each event that it refuses what is wrong with it
+    Check(CheckArgs),
+}
+
+/// Which schema.
+#[derive(Debug, Args)]
+struct SchemaArgs {
+    /// The schema: JSON Schema, an Avro schema (.avsc) or a descriptor set (.desc)
+    #[arg(value_name = "SCHEMA")]
+    schema: PathBuf,
+    /// The full name of the message in a descriptor set
+    #[arg(long, value_name = "NAME")]
+    message: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct ColumnsArgs {
+    #[command(flatten)]
+    schema: SchemaArgs,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    #[command(flatten)]
+    schema: SchemaArgs,
+    /// JSON is one event a line, plain, gzip or zstd; of another format each file is one event
+    #[arg(required = true, value_name = "FILE")]
+    samples: Vec<PathBuf>,
+    /// Samples are MessagePack, judged by a JSON Schema
+    #[arg(long)]
+    msgpack: bool,
+    /// What stands before the data: none, or single-object of Avro
+    #[arg(long, default_value = "none", value_parser = parse_framing)]
+    framing: Framing,
+    /// Issues told of one event
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    issues_max: usize,
+    /// One JSON object a line for each issue
+    #[arg(long)]
+    json: bool,
+}
+
+/// The longest event that is read.
+const BODY_BYTES_MAX: usize = 64 << 20;
+
+/// As deep as a pipeline may allow.
+const DEPTH_MAX: usize = 512;
+
+fn parse_framing(text: &str) -> Result<Framing, String> {
+    Framing::parse(text).ok_or_else(|| "write none or single-object".to_owned())
+}
+
+/// Whether all is well: `false` when samples were refused.
+pub fn run(command: &Command, width: Option<usize>, out: &mut impl Write) -> anyhow::Result<bool> {
+    match command {
+        Command::Columns(args) => show_columns(args, width, out).map(|()| true),
+        Command::Check(args) => check(args, out),
+    }
+}
+
+impl SchemaArgs {
+    fn load(&self) -> anyhow::Result<Schema> {
+        let path = std::path::absolute(&self.schema).with_context(|| format!("{}: no path", self.schema.display()))?;
+        let ending = path.extension().and_then(|ending| ending.to_str());
+        let language = match (ending, &self.message) {
+            (Some("avsc"), None) => Language::Avro,
+            (Some("desc"), Some(message)) => Language::Protobuf { message: message.clone() },
+            (Some("desc"), None) => bail!("--message is needed: the name of a message in {}", self.schema.display()),
+            (_, Some(_)) => bail!("--message is for a descriptor set, a file that ends with .desc"),
+            (_, None) => Language::JsonSchema,
+        };
+        let file = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        let (name, version) = config::schema_identity(&file);
+        Ok(Schema::load(&language, &path, &name, version, &|path| std::fs::read(path))?)
+    }
+}
+
+fn show_columns(args: &ColumnsArgs, width: Option<usize>, out: &mut impl Write) -> anyhow::Result<()> {
+    let schema = args.schema.load()?;
+    let columns = columns(&schema)?;
+    let mut table = Table::new([Column::whole("COLUMN"), Column::whole("TYPE"), Column::cut("BECAUSE IT IS")]);
+    for reason in &columns.reasons {
+        let of = match reason.data_type {
+            arrow_schema::DataType::Struct(_) => "struct".to_owned(),
+            arrow_schema::DataType::List(_) => "list".to_owned(),
+            ref plain => plain.to_string(),
+        };
+        if args.json {
+            let line = json!({"column": reason.column, "path": reason.path, "type": of, "because": reason.sentence});
+            writeln!(out, "{line}")?;
+        } else {
+            table.add([reason.column.clone(), of, reason.sentence.clone()]);
+        }
+    }
+    if !args.json {
+        table.write(out, width)?;
+    }
+    Ok(())
+}
+
+/// What samples are judged with.
+struct Trial {
+    decoder: Decoder,
+    /// What is asked beside what the decoder sees to.
+    validator: Option<Validator>,
+}
+
+impl Trial {
+    fn new(args: &CheckArgs) -> anyhow::Result<Self> {
+        let schema = args.schema.load()?;
+        let (format, is_json) = match schema.types() {
+            crate::schema::Types::Said if args.msgpack => (Format::Msgpack, true),
+            crate::schema::Types::Said => (Format::Json, true),
+            crate::schema::Types::Avro(_) => (Format::Avro, false),
+            crate::schema::Types::Protobuf(_) => (Format::Protobuf, false),
+        };
+        if args.msgpack && !is_json {
+            bail!("--msgpack is for a JSON Schema: {} is none", args.schema.schema.display());
+        }
+        if args.framing != Framing::None && format != Format::Avro {
+            bail!("--framing is for an Avro schema: {} is none", args.schema.schema.display());
+        }
+        // The columns must be possible, too.
+        columns(&schema)?;
+        let limits = Limits { body_bytes_max: BODY_BYTES_MAX, depth_max: DEPTH_MAX };
+        let decoder = Decoder::new(&Wire::new(format, args.framing, schema.types()), limits);
+        let validator = is_json.then(|| schema.validator(args.issues_max)).transpose()?;
+        Ok(Self { decoder, validator })
+    }
+
+    fn judge(&mut self, body: &[u8]) -> Result<(), Rejection> {
+        let validator = self.validator.as_ref();
+        self.decoder.decode(body, |tape: &Tape<'_>| validator.map_or(Ok(()), |validator| validator.check(tape)))?
+    }
+}
+
+#[derive(Default)]
+struct Counts {
+    good: u64,
+    bad: u64,
+}
+
+fn check(args: &CheckArgs, out: &mut impl Write) -> anyhow::Result<bool> {
+    let mut trial = Trial::new(args)?;
+    let mut counts = Counts::default();
+    for path in &args.samples {
+        let unreadable = || format!("{}: cannot be read", path.display());
+        if matches!(trial.decoder, Decoder::Json(_)) {
+            let mut input = app::open_lines(path, false).with_context(unreadable)?;
+            let mut line = Vec::new();
+            for number in 1_u64.. {
+                line.clear();
+                if input.reader.read_until(b'\n', &mut line).with_context(unreadable)? == 0 {
+                    break;
+                }
+                let event = line.strip_suffix(b"\n").unwrap_or(&line);
+                let event = event.strip_suffix(b"\r").unwrap_or(event);
+                if !event.is_empty() {
+                    tell(args, path, Some(number), event.len(), trial.judge(event), &mut counts, out)?;
+                }
+            }
+        } else {
+            let body = std::fs::read(path).with_context(unreadable)?;
+            tell(args, path, None, body.len(), trial.judge(&body), &mut counts, out)?;
+        }
+    }
+    if !args.json {
+        writeln!(out, "{} good, {} bad", counts.good, counts.bad)?;
+    }
+    Ok(counts.bad == 0)
+}
+
+fn tell(
+    args: &CheckArgs,
+    path: &Path,
+    line: Option<u64>,
+    body_bytes: usize,
+    judged: Result<(), Rejection>,
+    counts: &mut Counts,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let Err(rejection) = judged else {
+        counts.good += 1;
+        return Ok(());
+    };
+    counts.bad += 1;
+    for issue in rejection.issues().iter().take(args.issues_max) {
+        let Issue { code, path: place, instance_path, expected, actual, offset, .. } = issue;
+        if args.json {
+            let told = json!({
+                "file": path.display().to_string(), "line": line, "code": code.as_str(), "path": place,
+                "instance_path": instance_path, "expected": expected, "actual": actual, "offset": offset,
+            });
+            writeln!(out, "{told}")?;
+            continue;
+        }
+        let signature = Signature::new(code.as_str(), place, expected, actual, *offset, body_bytes as u64);
+        let line = line.map_or_else(String::new, |line| format!(":{line}"));
+        let exactly = if instance_path == place { String::new() } else { format!(", at {instance_path}") };
+        writeln!(out, "{}{line}: {}{exactly} ({})", path.display(), sentence::of(&signature), code.as_str())?;
+    }
+    Ok(())
+}
