@@ -4,7 +4,7 @@ use std::io::{self, BufRead, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 
 use super::table::{Column, Table};
@@ -15,6 +15,7 @@ use crate::dlq::fingerprint::Signature;
 use crate::dlq::sentence;
 use crate::rejection::{Issue, Rejection};
 use crate::schema::columns::columns;
+use crate::schema::compat::{ChangeKind, Comparison, Consequence, Finding, Verdict};
 use crate::schema::{Language, Schema, Validator};
 use crate::value::Tape;
 
@@ -24,6 +25,8 @@ pub enum Command {
     Columns(ColumnsArgs),
     /// Try a schema on samples: tell of each event that it refuses what is wrong with it
     Check(CheckArgs),
+    /// Tell what changes from one version of a schema to the next, for producers and for the files
+    Diff(DiffArgs),
 }
 
 /// Which schema.
@@ -67,6 +70,33 @@ pub struct CheckArgs {
     json: bool,
 }
 
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    /// The version that is in use
+    #[arg(value_name = "OLD")]
+    old: PathBuf,
+    /// The one that is to follow it
+    #[arg(value_name = "NEW")]
+    new: PathBuf,
+    /// The full name of the message in descriptor sets
+    #[arg(long, value_name = "NAME")]
+    message: Option<String>,
+    /// Fail unless the new version is so: backward (it accepts what the old one does), forward (the old one accepts what it
+    /// does), or full (both)
+    #[arg(long, value_enum, value_name = "WHAT")]
+    require: Option<Required>,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Required {
+    Backward,
+    Forward,
+    Full,
+}
+
 /// The longest event that is read.
 const BODY_BYTES_MAX: usize = 64 << 20;
 
@@ -82,6 +112,7 @@ pub fn run(command: &Command, width: Option<usize>, out: &mut impl Write) -> any
     match command {
         Command::Columns(args) => show_columns(args, width, out).map(|()| true),
         Command::Check(args) => check(args, out),
+        Command::Diff(args) => diff(args, out),
     }
 }
 
@@ -107,11 +138,7 @@ fn show_columns(args: &ColumnsArgs, width: Option<usize>, out: &mut impl Write) 
     let columns = columns(&schema)?;
     let mut table = Table::new([Column::whole("COLUMN"), Column::whole("TYPE"), Column::cut("BECAUSE IT IS")]);
     for reason in &columns.reasons {
-        let of = match reason.data_type {
-            arrow_schema::DataType::Struct(_) => "struct".to_owned(),
-            arrow_schema::DataType::List(_) => "list".to_owned(),
-            ref plain => plain.to_string(),
-        };
+        let of = reason.type_name();
         if args.json {
             let line = json!({"column": reason.column, "path": reason.path, "type": of, "because": reason.sentence});
             writeln!(out, "{line}")?;
@@ -227,4 +254,92 @@ fn tell(
         writeln!(out, "{}{line}: {}{exactly} ({})", path.display(), sentence::of(&signature), code.as_str())?;
     }
     Ok(())
+}
+
+fn diff(args: &DiffArgs, out: &mut impl Write) -> anyhow::Result<bool> {
+    let load = |path: &Path| SchemaArgs { schema: path.to_owned(), message: args.message.clone() }.load();
+    let (old, new) = (load(&args.old)?, load(&args.new)?);
+    let columns_of = |schema, path: &Path| columns(schema).with_context(|| path.display().to_string());
+    let (old_columns, new_columns) = (columns_of(&old, &args.old)?, columns_of(&new, &args.new)?);
+    let found = Comparison::of((&old, &old_columns), (&new, &new_columns))?;
+    match args.json {
+        true => writeln!(out, "{}", as_json(&found))?,
+        false => tell_diff(&found, out)?,
+    }
+    let (backward, forward) = (found.backward() == Verdict::Yes, found.forward() == Verdict::Yes);
+    Ok(match args.require {
+        None => true,
+        Some(Required::Backward) => backward,
+        Some(Required::Forward) => forward,
+        Some(Required::Full) => backward && forward,
+    })
+}
+
+fn verdict_word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Yes => "yes",
+        Verdict::No => "no",
+        Verdict::CannotTell => "cannot tell",
+    }
+}
+
+fn consequence_words(consequence: Consequence) -> (&'static str, &'static str) {
+    match consequence {
+        Consequence::SameColumns => ("same_columns", "the same columns: files of both are one dataset"),
+        Consequence::OtherColumns => (
+            "other_columns",
+            "columns come or go: files of both are one dataset, read by names; what one lacks is null",
+        ),
+        Consequence::NewMajor => ("new_major", "a column changes its type: give the new version a major of its own"),
+    }
+}
+
+fn tell_diff(found: &Comparison, out: &mut impl Write) -> io::Result<()> {
+    for (question, verdict, findings) in [
+        ("backward: does the new version accept the old one's events?", found.backward(), &found.backward),
+        ("forward: does the old version accept the new one's events?", found.forward(), &found.forward),
+    ] {
+        writeln!(out, "{question} {}", verdict_word(verdict))?;
+        for Finding { path, is_sure, sentence } in findings {
+            let place = if path.is_empty() { "the event" } else { path };
+            let doubt = if *is_sure { "" } else { " (cannot be told)" };
+            writeln!(out, "  {place}: {sentence}{doubt}")?;
+        }
+    }
+    writeln!(out, "storage: {}", consequence_words(found.consequence()).1)?;
+    for change in &found.storage {
+        match &change.kind {
+            ChangeKind::New(of) => writeln!(out, "  {}: new, {}", change.column, of)?,
+            ChangeKind::Gone(of) => writeln!(out, "  {}: gone, was {}", change.column, of)?,
+            ChangeKind::Type { from, to } => {
+                writeln!(out, "  {}: was {}, is {}", change.column, from, to)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn as_json(found: &Comparison) -> serde_json::Value {
+    let findings = |findings: &[Finding]| -> Vec<_> {
+        let finding = |found: &Finding| json!({"path": found.path, "sure": found.is_sure, "what": found.sentence});
+        findings.iter().map(finding).collect()
+    };
+    let changes: Vec<_> = found
+        .storage
+        .iter()
+        .map(|change| {
+            let (from, to) = match &change.kind {
+                ChangeKind::New(of) => (None, Some(of)),
+                ChangeKind::Gone(of) => (Some(of), None),
+                ChangeKind::Type { from, to } => (Some(from), Some(to)),
+            };
+            json!({"column": change.column, "from": from, "to": to})
+        })
+        .collect();
+    let word = |verdict| verdict_word(verdict).replace(' ', "_");
+    json!({
+        "backward": {"verdict": word(found.backward()), "findings": findings(&found.backward)},
+        "forward": {"verdict": word(found.forward()), "findings": findings(&found.forward)},
+        "storage": {"consequence": consequence_words(found.consequence()).0, "columns": changes},
+    })
 }

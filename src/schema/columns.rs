@@ -58,8 +58,22 @@ pub struct Reason {
     /// The property's JSON pointer, `[*]` for an array's elements.
     pub path: String,
     pub data_type: DataType,
+    /// It is text that holds JSON.
+    pub is_json: bool,
     /// One sentence for people.
     pub sentence: String,
+}
+
+impl Reason {
+    /// The column's type in a word; what is in a struct or a list has reasons of its own.
+    pub fn type_name(&self) -> String {
+        match &self.data_type {
+            _ if self.is_json => "JSON text".to_owned(),
+            DataType::Struct(_) => "struct".to_owned(),
+            DataType::List(_) => "list".to_owned(),
+            plain => plain.to_string(),
+        }
+    }
 }
 
 /// Why a schema gives no columns; mended in the schema.
@@ -207,6 +221,7 @@ impl Builder {
             column: place.column.clone(),
             path: place.path.clone(),
             data_type: DataType::Null,
+            is_json: false,
             sentence: String::new(),
         });
         if self.reasons.len() > COLUMNS_MAX {
@@ -245,6 +260,7 @@ impl Builder {
             }
         };
         self.reasons[reason].data_type = data_type.clone();
+        self.reasons[reason].is_json = metadata.contains_key(column::JSON_KEY);
         self.reasons[reason].sentence = sentence + notes;
         Ok(Field::new(name, data_type, true).with_metadata(metadata))
     }

@@ -3,6 +3,7 @@
 pub mod avro; // an Avro schema -> types, and the JSON Schema of their values
 mod catalog; // a schema and the files it refers to
 pub mod columns; // a schema -> the columns of its files
+pub mod compat; // what changes from one version to the next
 mod hints; // what columns do not say
 mod issues; // validation errors -> issues
 mod json; // the tape as the validator sees it

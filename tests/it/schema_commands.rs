@@ -70,3 +70,28 @@ fn schemas_of_other_languages_are_read_by_the_ending_of_their_file() {
     let told = String::from_utf8(done.stdout).expect("UTF-8");
     assert!(told.contains("(decode.binary.truncated)") && told.ends_with("1 good, 1 bad\n"), "{told}");
 }
+
+#[test]
+fn two_versions_are_compared_for_producers_and_for_the_files() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let old = path("config/schemas/flight.v1.json");
+    let text = std::fs::read_to_string(&old).expect("readable");
+    let mut schema: Value = serde_json::from_str(&text).expect("JSON");
+    schema["properties"]["gate"] = serde_json::json!({"type": "string"});
+    let new = directory.path().join("flight.v2.json");
+    let write = |schema: &Value| std::fs::write(&new, schema.to_string()).expect("writable");
+    write(&schema);
+    let new = new.to_str().expect("UTF-8");
+    let told = parqueduct_ok(&["schema", "diff", &old, new, "--require", "backward"]);
+    assert!(told.contains("old one's events? yes") && told.contains("gate: new, Utf8"), "{told}");
+
+    schema["required"].as_array_mut().expect("names").push("gate".into());
+    schema["properties"]["id"] = serde_json::json!({"type": "integer"});
+    write(&schema);
+    let done = parqueduct(&["schema", "diff", &old, new, "--require", "backward"]);
+    let told = String::from_utf8(done.stdout).expect("UTF-8");
+    assert_eq!(done.status.code(), Some(1), "{told}");
+    assert!(told.contains("/gate: is required") && told.contains("id: was Utf8, is Int64"), "{told}");
+    let told: Value = serde_json::from_str(&parqueduct_ok(&["schema", "diff", &old, new, "--json"])).expect("JSON");
+    assert_eq!((&told["backward"]["verdict"], &told["storage"]["consequence"]), (&"no".into(), &"new_major".into()));
+}
