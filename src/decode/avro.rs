@@ -61,6 +61,14 @@ impl AvroDecoder {
         Ok(self.writer.read(then))
     }
 
+    /// How `body` is framed, by its own showing.
+    pub fn framing_of(types: &Types, body: &[u8]) -> Framing {
+        match body.strip_prefix(&SINGLE_OBJECT).is_some_and(|rest| rest.starts_with(&types.fingerprint())) {
+            true => Framing::SingleObject,
+            false => Framing::None,
+        }
+    }
+
     /// Bytes of the frame before the datum.
     fn framed(&self, body: &[u8]) -> Result<usize, Rejection> {
         match self.framing {

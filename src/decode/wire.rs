@@ -69,23 +69,27 @@ impl Wire {
             tape.root().write_json(&mut out);
             out
         };
-        Decoder::new(self, WIDEST).decode(body, write).ok()
+        let seen = match self {
+            // Two pipelines, or one at two times, may frame the same data differently; a frame is told by its fingerprint.
+            Wire::Avro(types, _) => Wire::Avro(Arc::clone(types), AvroDecoder::framing_of(types, body)),
+            other => other.clone(),
+        };
+        Decoder::new(&seen, WIDEST).decode(body, write).ok()
     }
 
-    /// As text that [`Wire::parse`] reads; `None` where the format's name says it all.
+    /// As text that [`Wire::parse`] reads, without the framing, which bodies tell themselves; `None` where the format's
+    /// name says it all.
     pub fn to_text(&self) -> Option<String> {
         let said = match self {
             Wire::Json | Wire::Msgpack => return None,
-            Wire::Avro(types, framing) => Said {
+            Wire::Avro(types, _) => Said {
                 format: Format::Avro.as_str().to_owned(),
-                framing: Some(framing.as_str().to_owned()),
                 schema: types.text().to_owned(),
                 others: types.others().to_vec(),
                 message: None,
             },
             Wire::Protobuf(types) => Said {
                 format: Format::Protobuf.as_str().to_owned(),
-                framing: None,
                 schema: BASE64.encode(types.set()),
                 others: Vec::new(),
                 message: Some(types.message().full_name().to_owned()),
@@ -96,12 +100,9 @@ impl Wire {
 
     /// What [`Wire::to_text`] wrote; `None`: something else, or something newer.
     pub fn parse(text: &str) -> Option<Self> {
-        let Said { format, framing, schema, others, message } = serde_json::from_str(text).ok()?;
+        let Said { format, schema, others, message } = serde_json::from_str(text).ok()?;
         match Format::parse(&format)? {
-            Format::Avro => {
-                let framing = Framing::parse(framing.as_deref()?)?;
-                Some(Wire::Avro(Arc::new(avro::Types::parse(&schema, &others).ok()?), framing))
-            }
+            Format::Avro => Some(Wire::Avro(Arc::new(avro::Types::parse(&schema, &others).ok()?), Framing::None)),
             Format::Protobuf => {
                 let set = BASE64.decode(schema).ok()?;
                 Some(Wire::Protobuf(Arc::new(protobuf::Types::parse(&set, message.as_deref()?).ok()?)))
@@ -115,8 +116,6 @@ impl Wire {
 #[derive(Serialize, Deserialize)]
 struct Said {
     format: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    framing: Option<String>,
     /// As it was read; base64 of what is no text.
     schema: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

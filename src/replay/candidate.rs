@@ -144,6 +144,7 @@ impl Candidate {
         if current.config.rules.is_some() {
             // They are the pipeline's own, and no part of what is tried.
             plan.validator.clone_from(&current.validator);
+            plan.config.rules.clone_from(&current.config.rules);
         }
         if self.version == current.config.schema_version {
             let (old, new) = (current.layout.schema(), plan.layout.schema());

@@ -140,7 +140,7 @@ impl Against {
             version: crate::VERSION.to_owned(),
             schema: plan.schema.label(),
             schema_hash: plan.schema.hash().to_owned(),
-            settings: settings(&plan.config),
+            settings: settings(plan),
         }
     }
 
@@ -172,7 +172,8 @@ impl Against {
     }
 }
 
-fn settings(config: &config::Pipeline) -> BTreeMap<String, String> {
+fn settings(plan: &ingest::Plan) -> BTreeMap<String, String> {
+    let config = &plan.config;
     let time_format = match config.event_time_format {
         TimeFormat::Rfc3339 => "rfc3339",
         TimeFormat::UnixSeconds => "unix_seconds",
@@ -196,6 +197,10 @@ fn settings(config: &config::Pipeline) -> BTreeMap<String, String> {
         ("depth_max", config.depth_max.to_string()),
         ("issues_max", config.issues_max.to_string()),
     ];
+    // The schema's hash tells of the message, too.
+    settings.extend((config.format == config::Format::Avro).then(|| ("framing", config.framing.as_str().to_owned())));
+    let rules = plan.validator.as_ref().filter(|_| config.rules.is_some());
+    settings.extend(rules.map(|rules| ("rules", rules.schema().hash().to_owned())));
     settings.extend(config.event_id.as_ref().map(|pointer| ("event_id", pointer.as_str().to_owned())));
     settings.extend(config.event_time.as_ref().map(|pointer| ("event_time", pointer.as_str().to_owned())));
     settings.extend(config.event_time_behind_max.map(|span| ("event_time_behind_max", show_duration(span))));
