@@ -23,9 +23,10 @@ const SINGLE_OBJECT: [u8; 2] = [0xc3, 0x01];
 /// The longest decimal, in bytes: its digits cost the square of it.
 const DECIMAL_BYTES_MAX: usize = 1024;
 
-/// Values may take no bytes at all, nulls say; of each byte of a body, and beside, there are at most so many.
-const VALUES_A_BYTE_MAX: u64 = 64;
-const VALUES_BESIDE_MAX: u64 = 65_536;
+/// Nulls and records take no bytes of their own. For each byte of a body, and beside, there are at most so many of them:
+/// what a value takes in memory is bounded by what it takes in a body.
+const BARE_A_BYTE_MAX: u64 = 2;
+const BARE_BESIDE_MAX: u64 = 65_536;
 
 /// Decodes Avro bodies, one datum each.
 pub struct AvroDecoder {
@@ -52,7 +53,7 @@ impl AvroDecoder {
         self.writer.clear();
         let mut reader = Reader {
             cursor: Cursor::new(body, skipped, "a whole Avro datum"),
-            values_left: (body.len() as u64 * VALUES_A_BYTE_MAX + VALUES_BESIDE_MAX).min(u32::MAX.into()),
+            bare_left: body.len() as u64 * BARE_A_BYTE_MAX + BARE_BESIDE_MAX,
             types: &self.types,
             writer: &mut self.writer,
         };
@@ -92,7 +93,7 @@ impl AvroDecoder {
 
 struct Reader<'b, 't, 'w> {
     cursor: Cursor<'b>,
-    values_left: u64,
+    bare_left: u64,
     types: &'t Types,
     writer: &'w mut TapeWriter,
 }
@@ -106,9 +107,11 @@ impl Reader<'_, '_, '_> {
     /// One value, in which `depth_left` more may stand within each other.
     fn value(&mut self, id: TypeId, depth_left: usize) -> Result<(), Bad> {
         let types = self.types;
-        self.count(1)?;
         match types.of(id) {
-            Type::Null => self.writer.null(),
+            Type::Null => {
+                self.bare()?;
+                self.writer.null();
+            }
             Type::Boolean => match self.cursor.array()? {
                 [0] => self.writer.bool(false),
                 [1] => self.writer.bool(true),
@@ -141,7 +144,12 @@ impl Reader<'_, '_, '_> {
                 let len = self.length()?;
                 self.bytes(len)?;
             }
-            Type::Fixed(len) => self.bytes(*len)?,
+            Type::Fixed(len) => {
+                if *len == 0 {
+                    self.bare()?;
+                }
+                self.bytes(*len)?;
+            }
             Type::Enum(symbols) => {
                 let at = self.long()?;
                 let symbol = usize::try_from(at).ok().and_then(|at| symbols.get(at));
@@ -188,10 +196,11 @@ impl Reader<'_, '_, '_> {
         Ok(())
     }
 
-    fn count(&mut self, values: u64) -> Result<(), Bad> {
-        match self.values_left.checked_sub(values) {
+    /// Counts a value that takes no bytes of its own.
+    fn bare(&mut self) -> Result<(), Bad> {
+        match self.bare_left.checked_sub(1) {
             Some(left) => {
-                self.values_left = left;
+                self.bare_left = left;
                 Ok(())
             }
             None => Err(self.invalid("values that take bytes", "far more values than bytes")),
@@ -328,6 +337,7 @@ impl Reader<'_, '_, '_> {
     }
 
     fn record(&mut self, fields: &[Field], depth_left: usize) -> Result<(), Bad> {
+        self.bare()?;
         let depth_left = self.cursor.deeper(depth_left)?;
         let object = self.writer.begin_object(fields.len() as u32);
         for field in fields {

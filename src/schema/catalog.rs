@@ -145,7 +145,9 @@ impl Schema {
         let mut warnings = Vec::new();
         for document in &documents {
             document.check(draft)?;
-            document.warn_of_unknown_formats(draft, &mut warnings);
+            if matches!(language, Language::JsonSchema) {
+                document.warn_of_unknown_formats(draft, &mut warnings);
+            }
         }
         let hash = own_hash.unwrap_or_else(|| hash(&documents));
         let loaded = Loaded { name: name.to_owned(), version, types, documents, registry, draft, hash, warnings };
