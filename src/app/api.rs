@@ -7,7 +7,7 @@ use crate::app::machine;
 use crate::config::{self, Config, PipelineKind};
 use crate::dlq::veil::Veil;
 use crate::http;
-use crate::ingest::Plan;
+use crate::ingest::{EventPlan, Plan};
 use crate::metrics::{Metrics, PipelineMetrics};
 use crate::replay::Tasks;
 
@@ -27,9 +27,12 @@ pub(super) fn parts(
         let is_judged = plan.config.kind == PipelineKind::Events;
         http::api::Pipeline {
             config: plan.config.clone(),
-            schema: if is_judged { plan.schema.label() } else { String::new() },
+            schemas: plan.events.iter().filter(|_| is_judged).map(|event| event.schema.label()).collect(),
             veil: match is_judged {
-                true => Veil::new(masked, plan.schema.sensitive(), plan.config.event_id.as_ref()),
+                true => {
+                    let hides = |event: &EventPlan| (event.schema.sensitive(), event.config.event_id.clone());
+                    Veil::new(masked, plan.events.iter().map(hides))
+                }
                 // No schema tells what the bodies of other consumers hold.
                 false => Veil::of_unknown(masked),
             },

@@ -17,7 +17,7 @@ pub fn check_schemas(loaded: &Loaded) -> Vec<Finding> {
         let name = Some(pipeline.name.as_str());
         match app::compile(&loaded.config, pipeline) {
             Ok(plan) => {
-                for warning in plan.schema.warnings() {
+                for warning in plan.events.iter().flat_map(|event| event.schema.warnings()) {
                     let mend = "correct the schema, or ignore this";
                     findings.push(loaded.finding(Severity::Warning, name, "pipeline.schema", warning.clone(), mend));
                 }

@@ -1,4 +1,4 @@
-//! The open batches of one shard, one for each partition. Pure: when to close them is the flow's to say.
+//! The open batches of one shard, one for each partition of each type of events. Pure: when to close them is the flow's to say.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,9 +16,11 @@ const BATCH_BYTES_MAX: usize = i32::MAX as usize / 6;
 /// The open batches of one shard.
 #[derive(Debug)]
 pub struct Batches {
-    layout: Arc<Layout>,
+    /// Of each type of events.
+    layouts: Vec<Arc<Layout>>,
     open: Vec<Open>,
-    places: HashMap<Box<str>, usize>,
+    /// Of each type, by partition.
+    places: Vec<HashMap<Box<str>, usize>>,
     /// The place of the last row's partition: events mostly come from one.
     last: usize,
     rows: usize,
@@ -29,6 +31,7 @@ pub struct Batches {
 
 #[derive(Debug)]
 struct Open {
+    event: usize,
     partition: Box<str>,
     rows: Rows,
     bytes: usize,
@@ -46,6 +49,8 @@ pub enum Refused {
 /// A closed batch: the rows of one partition, ready to be a file.
 #[derive(Clone, Debug)]
 pub struct SealedBatch {
+    /// The place of the rows' type among the layouts.
+    pub event: usize,
     /// As [`super::Partitioner::write`] gives it.
     pub partition: String,
     pub rows: RecordBatch,
@@ -54,32 +59,36 @@ pub struct SealedBatch {
 }
 
 impl Batches {
-    pub fn new(layout: Arc<Layout>) -> Self {
-        Self { layout, open: Vec::new(), places: HashMap::new(), last: 0, rows: 0, bytes: 0, partition: String::new() }
+    /// For rows of types of events with these layouts, at least one.
+    pub fn new(layouts: impl IntoIterator<Item = Arc<Layout>>) -> Self {
+        let layouts: Vec<_> = layouts.into_iter().collect();
+        let places = vec![HashMap::new(); layouts.len()];
+        Self { layouts, open: Vec::new(), places, last: 0, rows: 0, bytes: 0, partition: String::new() }
     }
 
-    /// Appends `row` to the batch of its partition, opening one if need be.
+    /// Appends `row`, of the type at the place `event`, to the batch of its partition, opening one if need be.
     ///
     /// # Errors
     /// See [`Refused`]; on either, nothing is appended.
-    pub fn push(&mut self, row: &Row<'_>) -> Result<(), Refused> {
+    pub fn push(&mut self, event: usize, row: &Row<'_>) -> Result<(), Refused> {
         let mut partition = std::mem::take(&mut self.partition);
-        let result = self.push_to(row, &mut partition);
+        let result = self.push_to(event, row, &mut partition);
         self.partition = partition;
         result
     }
 
-    fn push_to(&mut self, row: &Row<'_>, partition: &mut String) -> Result<(), Refused> {
-        self.layout.partitioner.write(row.event, row.event_time_us, partition).map_err(Refused::Row)?;
+    fn push_to(&mut self, event: usize, row: &Row<'_>, partition: &mut String) -> Result<(), Refused> {
+        let layout = &self.layouts[event];
+        layout.partitioner.write(row.event, row.event_time_us, partition).map_err(Refused::Row)?;
         let bytes = size(row);
         if bytes > BATCH_BYTES_MAX {
             let limit = format!("at most {BATCH_BYTES_MAX} bytes");
             return Err(Refused::Row(Issue::at(Code::EncodeRefused, "", limit, "more").into()));
         }
-        let place = self.find(partition);
+        let place = self.find(event, partition);
         match place {
             Some(place) if self.open[place].bytes + bytes > BATCH_BYTES_MAX => return Err(Refused::Full),
-            None if self.open.len() >= self.layout.options.open_partitions_max.max(1) => return Err(Refused::Full),
+            None if self.open.len() >= layout.options.open_partitions_max.max(1) => return Err(Refused::Full),
             _ => {}
         }
         let place = match place {
@@ -88,10 +97,10 @@ impl Batches {
                 place
             }
             None => {
-                let mut rows = Rows::new(Arc::clone(&self.layout));
+                let mut rows = Rows::new(Arc::clone(layout));
                 rows.push(row).map_err(Refused::Row)?;
-                self.places.insert(partition.as_str().into(), self.open.len());
-                self.open.push(Open { partition: partition.as_str().into(), rows, bytes: 0 });
+                self.places[event].insert(partition.as_str().into(), self.open.len());
+                self.open.push(Open { event, partition: partition.as_str().into(), rows, bytes: 0 });
                 self.open.len() - 1
             }
         };
@@ -102,10 +111,10 @@ impl Batches {
         Ok(())
     }
 
-    fn find(&self, partition: &str) -> Option<usize> {
+    fn find(&self, event: usize, partition: &str) -> Option<usize> {
         match self.open.get(self.last) {
-            Some(open) if *open.partition == *partition => Some(self.last),
-            _ => self.places.get(partition).copied(),
+            Some(open) if open.event == event && *open.partition == *partition => Some(self.last),
+            _ => self.places[event].get(partition).copied(),
         }
     }
 
@@ -124,11 +133,11 @@ impl Batches {
         self.open.len()
     }
 
-    /// Closes all batches, in the order of their partitions' names, and leaves none open.
+    /// Closes all batches, in the order of types and of their partitions' names, and leaves none open.
     pub fn seal(&mut self) -> Vec<SealedBatch> {
         let mut open = std::mem::take(&mut self.open);
-        *self = Self::new(Arc::clone(&self.layout));
-        open.sort_unstable_by(|one, other| one.partition.cmp(&other.partition));
+        *self = Self::new(std::mem::take(&mut self.layouts));
+        open.sort_unstable_by(|one, other| (one.event, &one.partition).cmp(&(other.event, &other.partition)));
         open.into_iter().map(Open::seal).collect()
     }
 }
@@ -136,7 +145,7 @@ impl Batches {
 impl Open {
     fn seal(self) -> SealedBatch {
         let (rows, deliveries) = self.rows.finish();
-        SealedBatch { partition: self.partition.into(), rows, deliveries }
+        SealedBatch { event: self.event, partition: self.partition.into(), rows, deliveries }
     }
 }
 
@@ -149,6 +158,7 @@ impl SealedBatch {
     /// The rows `from` to `to`, not included.
     pub(super) fn slice(&self, from: usize, to: usize) -> SealedBatch {
         SealedBatch {
+            event: self.event,
             partition: self.partition.clone(),
             rows: self.rows.slice(from, to - from),
             deliveries: self.deliveries[from..to].to_vec(),
@@ -162,6 +172,6 @@ impl SealedBatch {
         let rows = arrow_select::filter::filter_record_batch(&self.rows, &mask)
             .expect("the mask is as long as the batch, and filtering shrinks every column");
         let deliveries = (0..self.deliveries.len()).filter(stays).map(|place| self.deliveries[place]).collect();
-        SealedBatch { partition: self.partition.clone(), rows, deliveries }
+        SealedBatch { event: self.event, partition: self.partition.clone(), rows, deliveries }
     }
 }

@@ -49,6 +49,8 @@ pub struct FileFacts<'a> {
 /// A whole file, not yet stored.
 #[derive(Clone, Debug)]
 pub struct EncodedFile {
+    /// As [`SealedBatch::event`].
+    pub event: usize,
     /// As [`super::Partitioner::write`] gives it.
     pub partition: String,
     pub bytes: Bytes,
@@ -83,6 +85,7 @@ pub fn encode(batch: &SealedBatch, facts: &FileFacts<'_>) -> Result<EncodedFile,
     let bytes = write(&batch.rows, properties(&batch.rows, facts, times))
         .map_err(|source| EncodeError::Refused { rows, source })?;
     Ok(EncodedFile {
+        event: batch.event,
         partition: batch.partition.clone(),
         bytes: bytes.into(),
         deliveries: batch.deliveries.clone(),
@@ -288,6 +291,7 @@ mod tests {
         let numbers: Int64Array = (0..rows).map(i64::from).map(Some).collect();
         let rows = RecordBatch::try_new(Arc::new(schema), vec![Arc::new(numbers)]).expect("a batch");
         SealedBatch {
+            event: 0,
             partition: "date=2013-01-01".to_owned(),
             deliveries: (100..100 + rows.num_rows() as u32).collect(),
             rows,
@@ -296,6 +300,7 @@ mod tests {
 
     fn file_of(batch: &SealedBatch) -> EncodedFile {
         EncodedFile {
+            event: batch.event,
             partition: batch.partition.clone(),
             bytes: Bytes::new(),
             deliveries: batch.deliveries.clone(),

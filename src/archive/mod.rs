@@ -27,6 +27,6 @@ pub use batches::{Batches, Refused, SealedBatch};
 pub use encode::{EncodeError, EncodedFile, FORMAT_VERSION, FileFacts, encode, encode_isolating};
 pub use layout::{Layout, LayoutError, LayoutOptions};
 pub use partition::{Partitioner, VALUE_BYTES_MAX};
-pub use path::path;
+pub use path::{dataset, path};
 pub use read::{GoodEvent, ReadError, rows};
 pub use rows::Row;

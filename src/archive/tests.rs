@@ -125,17 +125,20 @@ fn push_at(batches: &mut Batches, delivery: u32, event: &Json, event_time_us: i6
         ..Message::default()
     };
     let id = format!("id-{delivery}");
-    batches.push(&Row {
-        delivery,
-        event: tape.root(),
-        id: (delivery != 1).then_some(&id),
-        body_hash: message.body_hash(),
-        dead_letter_id: None,
-        event_time_us,
-        ingested_at_us: TIME + 1,
-        queue: "flights",
-        message: &message,
-    })
+    batches.push(
+        0,
+        &Row {
+            delivery,
+            event: tape.root(),
+            id: (delivery != 1).then_some(&id),
+            body_hash: message.body_hash(),
+            dead_letter_id: None,
+            event_time_us,
+            ingested_at_us: TIME + 1,
+            queue: "flights",
+            message: &message,
+        },
+    )
 }
 
 fn push(batches: &mut Batches, delivery: u32, event: &Json) -> Result<(), Refused> {
@@ -143,7 +146,7 @@ fn push(batches: &mut Batches, delivery: u32, event: &Json) -> Result<(), Refuse
 }
 
 fn rejection(event: &Json) -> Rejection {
-    match push(&mut Batches::new(layout()), 0, event) {
+    match push(&mut Batches::new([layout()]), 0, event) {
         Err(Refused::Row(rejection)) => rejection,
         other => panic!("{event} is not rejected: {other:?}"),
     }
@@ -160,7 +163,7 @@ fn read(file: &EncodedFile) -> (RecordBatch, Arc<ParquetMetaData>) {
 
 /// One file of one event each.
 fn write(events: &[Json]) -> EncodedFile {
-    let mut batches = Batches::new(layout());
+    let mut batches = Batches::new([layout()]);
     for (delivery, event) in events.iter().enumerate() {
         push(&mut batches, delivery as u32, event).unwrap_or_else(|refused| panic!("{event}: {refused:?}"));
     }
@@ -357,7 +360,7 @@ proptest! {
         good in prop::collection::vec(event_for(&columns()), 1..6),
         bad in prop::collection::vec((event_for(&columns()), 0_usize..6), 1..6),
     ) {
-        let mut mixed = Batches::new(layout());
+        let mut mixed = Batches::new([layout()]);
         for (delivery, event) in good.iter().enumerate() {
             if let Some((bad, kind)) = bad.get(delivery) {
                 let Json::Object(mut bad) = bad.clone() else { panic!("events are objects") };
@@ -383,7 +386,7 @@ proptest! {
 #[test]
 fn a_flight_reads_back_with_its_system_columns() {
     let event = json!({"text": "UA", "integer": 1545, "at": "2013-01-01T11:15:00+01:00", "route": {"origin": "EWR", "gate": 7}});
-    let mut batches = Batches::new(layout());
+    let mut batches = Batches::new([layout()]);
     for delivery in 0..3 {
         push(&mut batches, delivery, &event).expect("a row");
     }
@@ -536,7 +539,7 @@ fn what_is_left_over_keeps_its_nested_shape() {
 #[test]
 fn rows_go_to_the_batch_of_their_partition_and_seal_in_order() {
     const DAY: i64 = 86_400_000_000;
-    let mut batches = Batches::new(layout());
+    let mut batches = Batches::new([layout()]);
     for (delivery, day) in [2, 0, 2, 1, 0].into_iter().enumerate() {
         push_at(&mut batches, delivery as u32, &json!({}), TIME + day * DAY).expect("a row");
     }
@@ -555,7 +558,7 @@ fn rows_go_to_the_batch_of_their_partition_and_seal_in_order() {
 #[test]
 fn a_row_that_would_open_one_partition_too_many_waits_for_the_flush() {
     const DAY: i64 = 86_400_000_000;
-    let mut batches = Batches::new(layout());
+    let mut batches = Batches::new([layout()]);
     for day in 0..3 {
         push_at(&mut batches, 0, &json!({}), TIME + day * DAY).expect("a row");
     }
@@ -567,7 +570,7 @@ fn a_row_that_would_open_one_partition_too_many_waits_for_the_flush() {
 
 #[test]
 fn a_rejected_event_opens_no_partition() {
-    let mut batches = Batches::new(layout());
+    let mut batches = Batches::new([layout()]);
     assert!(matches!(push(&mut batches, 0, &json!({"text": 1})), Err(Refused::Row(_))));
     assert_eq!((batches.open_partitions(), batches.rows(), batches.bytes()), (0, 0, 0));
 }
@@ -575,7 +578,7 @@ fn a_rejected_event_opens_no_partition() {
 #[test]
 fn a_key_that_is_also_a_column_gets_a_directory_of_another_name() {
     let pointer = Pointer::parse("/text").expect("a pointer");
-    let mut batches = Batches::new(layout_by(vec![PartitionKey::Field { name: "text".to_owned(), pointer }]));
+    let mut batches = Batches::new([layout_by(vec![PartitionKey::Field { name: "text".to_owned(), pointer }])]);
     push(&mut batches, 0, &json!({"text": "UA"})).expect("a row");
     assert_eq!(batches.seal()[0].partition, "text_key=UA");
 }

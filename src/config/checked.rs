@@ -349,7 +349,36 @@ pub struct Pipeline {
     /// `Some`: declare the queue (and bind it) before consuming; for demos and tests.
     pub declare: Option<Declare>,
     pub kind: PipelineKind,
-    /// What is below and tells of events has no meaning for a pipeline of dead letters.
+    /// The types of its events, at least one: an event is of the first that it fits. They mean nothing in a pipeline of dead
+    /// letters.
+    pub events: Vec<EventType>,
+    /// `Some`: events published twice within that time are left out as well.
+    pub dedupe_window: Option<Duration>,
+    /// A shard's window of unacked deliveries, 1 to 65,535.
+    pub prefetch: u16,
+    pub shards: u16,
+    pub flush: Flush,
+    pub breaker: Breaker,
+    /// Those of `[[dlq.rule]]` that are for this pipeline, in the order of the file.
+    pub dlq_rules: Vec<DlqRule>,
+    /// Larger bodies are dead letters.
+    pub body_bytes_max: usize,
+    /// Deeper documents are dead letters.
+    pub depth_max: usize,
+    /// Issues recorded of one event; more are counted but not kept.
+    pub issues_max: usize,
+    /// Partitions a shard holds open at once; one more flushes.
+    pub open_partitions_max: usize,
+    /// zstd level of the Parquet files, 1 to 22.
+    pub compression_level: i32,
+}
+
+/// Events of one kind: what they look like, and where their rows go.
+#[derive(Clone, Debug)]
+pub struct EventType {
+    /// `[a-z0-9_-]+`: a directory below the pipeline's; `None` where the pipeline has no other type.
+    pub name: Option<String>,
+    pub when: When,
     pub format: Format,
     pub framing: Framing,
     pub schema: PathBuf,
@@ -362,8 +391,6 @@ pub struct Pipeline {
     pub schema_version: u32,
     /// `None`: the `message_id` property.
     pub event_id: Option<Pointer>,
-    /// `Some`: events published twice within that time are left out as well.
-    pub dedupe_window: Option<Duration>,
     /// `None`: the `timestamp` property, else the arrival.
     pub event_time: Option<Pointer>,
     pub event_time_format: TimeFormat,
@@ -372,24 +399,22 @@ pub struct Pipeline {
     /// Events earlier than now by more than this are dead letters; `None`: no bound.
     pub event_time_behind_max: Option<Duration>,
     pub partition_by: Vec<PartitionKey>,
-    /// A shard's window of unacked deliveries, 1 to 65,535.
-    pub prefetch: u16,
-    pub shards: u16,
-    pub flush: Flush,
-    pub breaker: Breaker,
-    /// Those of `[[dlq.rule]]` that are for this pipeline, in the order of the file.
-    pub dlq_rules: Vec<DlqRule>,
     pub keep_raw: bool,
-    /// Larger bodies are dead letters.
-    pub body_bytes_max: usize,
-    /// Deeper documents are dead letters.
-    pub depth_max: usize,
-    /// Issues recorded of one event; more are counted but not kept.
-    pub issues_max: usize,
-    /// Partitions a shard holds open at once; one more flushes.
-    pub open_partitions_max: usize,
-    /// zstd level of the Parquet files, 1 to 22.
-    pub compression_level: i32,
+}
+
+/// Which messages are of a type of event: those that are all of what is given. Nothing given: all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct When {
+    /// The property `type`.
+    pub message_type: Option<String>,
+    /// The property `content_type`, in whatever case, without parameters.
+    pub content_type: Option<String>,
+    /// A pattern of a topic exchange: `*` stands for one word, `#` for any number.
+    pub routing_key: Option<String>,
+    /// The name of a header, and its value as text.
+    pub header: Option<(String, String)>,
+    /// A field of the event, and its value as text.
+    pub field: Option<(Pointer, String)>,
 }
 
 /// What comes out of the queue.

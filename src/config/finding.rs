@@ -108,7 +108,11 @@ impl<'a> Notes<'a> {
 
     fn note(&mut self, severity: Severity, place: &Place, problem: String, mend: String) {
         let (file, key) = (self.file.to_owned(), place.key.clone());
-        self.findings.push(Finding { severity, file, line: place.line, key, problem, mend });
+        let finding = Finding { severity, file, line: place.line, key, problem, mend };
+        // What a pipeline says for all its types of events is looked at once for each.
+        if !self.findings.contains(&finding) {
+            self.findings.push(finding);
+        }
     }
 
     /// The warnings, by line, if there is no error.

@@ -133,6 +133,14 @@ pub(super) fn millionths(ratio: f64) -> u64 {
     (ratio * 1e6).round() as u64
 }
 
+/// The name of a key, of the identifier of its field: those that are words of Rust have `r#` before them.
+pub(super) const fn plain(identifier: &'static str) -> &'static str {
+    match identifier.as_bytes() {
+        [b'r', b'#', ..] => identifier.split_at(2).1,
+        _ => identifier,
+    }
+}
+
 /// Declares a section of the file: the struct that holds it as written, and the table of its keys.
 ///
 /// A key is `name: Type = default(value)`, `unset(example)`, `required(example)` or
@@ -163,7 +171,7 @@ macro_rules! section {
         impl $crate::config::read::Raw for $section {
             const KIND: $crate::config::keys::Kind = $crate::config::keys::Kind::Section(&[$(
                 $crate::config::keys::Key {
-                    name: stringify!($key),
+                    name: $crate::config::keys::plain(stringify!($key)),
                     doc: &[$($doc),+],
                     kind: <$type as $crate::config::read::Raw>::KIND,
                     fallback: section!(@fallback $fallback $value),
@@ -178,17 +186,17 @@ macro_rules! section {
                 reader: &mut $crate::config::read::Reader<'_>,
             ) -> Option<Self> {
                 let mut fields = reader.open(value, place, Self::KIND.keys())?;
-                Some(Self { place: place.clone(), $($key: fields.take(stringify!($key)),)+ })
+                Some(Self { place: place.clone(), $($key: fields.take($crate::config::keys::plain(stringify!($key))),)+ })
             }
         }
 
         impl $crate::config::read::Section for $section {
             fn places(&self) -> Vec<(&'static str, $crate::config::finding::Place)> {
                 vec![$((
-                    stringify!($key),
+                    $crate::config::keys::plain(stringify!($key)),
                     match &self.$key {
                         Some(given) => given.place.clone(),
-                        None => self.place.missing(stringify!($key)),
+                        None => self.place.missing($crate::config::keys::plain(stringify!($key))),
                     },
                 ),)+]
             }

@@ -311,6 +311,11 @@ section! {
         /// The pipeline that dead letters of this one are given back to. Only with kind = "dead-letter". Unset: the one
         /// whose queue is that where the message died.
         replay_to: Text = unset("flights");
+        /// The types of events, where the queue has several; also written as sections [[pipeline.event]]. An event is of
+        /// the first type whose when it fits; one that fits none is a dead letter, schema.unknown. The rows of a type go to
+        /// data/PIPELINE/NAME/vN. What a type does not say of format, framing, event_id, event_time and what follows it,
+        /// partition_by and keep_raw, the pipeline says for all. The schema and what belongs to it each says itself.
+        event: Vec<Given<Event>> = unset([{ name = "placed", schema = "placed.v1.json" }]);
         /// What bodies are.
         format: Format = expected("json");
         /// What stands in a body before its data: "none", or "single-object" of Avro, two bytes and the fingerprint of
@@ -377,6 +382,64 @@ section! {
         open_partitions_max: u64 = default(1024), within 1 to 4096;
         /// The zstd level of the Parquet files: higher is smaller and slower.
         compression_level: u64 = default(1), within 1 to 22;
+    }
+
+    /// `[[pipeline.event]]`
+    Event {
+        /// What the type is called in directories: a-z, 0-9, _ and -, but not v1 and the like. Best never changed.
+        name: Text = required("placed");
+        /// Which messages are of the type: those that are all that is given here. Unset: all that are of none before.
+        when: When = unset({ type = "order.placed" });
+        /// What bodies are.
+        format: Format = unset("json");
+        /// What stands in a body before its data.
+        framing: Framing = unset("none");
+        /// What events must look like.
+        schema: FilePath = required("schemas/placed.v1.json");
+        /// The full name of the events' message in a descriptor set.
+        message: Text = unset("shop.v1.Order");
+        /// What events must look like beside their schema.
+        rules: FilePath = unset("schemas/placed.rules.json");
+        /// The schema's name in the column _schema.
+        schema_name: Text = unset("placed");
+        /// The schema's major version.
+        schema_version: u64 = unset(1), within 0 to 1000000;
+        /// Where the event's id is.
+        event_id: Text = unset("/id");
+        /// Where the event's time is.
+        event_time: Text = unset("/occurred_at");
+        /// How that time is written.
+        event_time_format: TimeFormat = unset("rfc3339");
+        /// Events later than now by more than this are dead letters.
+        event_time_ahead_max: Duration = unset("24h"), within "0s" to "3650d";
+        /// Events older than this are dead letters.
+        event_time_behind_max: Duration = unset("365d"), within "0s" to "36500d";
+        /// The directories of the archive.
+        partition_by: Vec<Given<Text>> = unset(["date"]);
+        /// Keep the bytes as received, too.
+        keep_raw: bool = unset(false);
+    }
+
+    /// `when` of `[[pipeline.event]]`
+    When {
+        /// The property type.
+        r#type: Text = unset("order.placed");
+        /// The property content_type, in whatever case and without parameters.
+        content_type: Text = unset("application/json");
+        /// A pattern for the routing key, as topic exchanges have it: * stands for one word, # for any number.
+        routing_key: Text = unset("order.placed.#");
+        /// A header and its value.
+        header: Named = unset({ name = "event-type", value = "placed" });
+        /// A field of the event, by its JSON pointer, and its value: text, a number or a boolean. Not for Avro and Protobuf.
+        field: Named = unset({ name = "/kind", value = "placed" });
+    }
+
+    /// `header` and `field` of `when`
+    Named {
+        /// What it is called.
+        name: Text = required("event-type");
+        /// What it must be, as text.
+        value: AnyText = required("placed");
     }
 
     /// `bind` of a pipeline.

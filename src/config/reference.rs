@@ -39,9 +39,7 @@ pub fn reference() -> String {
         for key in section.kind.keys_within() {
             text.push('\n');
             comment(&mut text, &key.doc_text());
-            for inner in key.kind.keys_within() {
-                item(&mut text, &format!("{}: {} {}", inner.name, inner.doc_text(), particulars(inner)));
-            }
+            items(&mut text, key, 1);
             if !plain(key) {
                 comment(&mut text, &particulars(key));
             }
@@ -110,8 +108,14 @@ fn comment(text: &mut String, paragraph: &str) {
     wrap(text, "# ", "# ", paragraph);
 }
 
-fn item(text: &mut String, paragraph: &str) {
-    wrap(text, "#   ", "#     ", paragraph);
+/// The keys within a key, and those within them.
+fn items(text: &mut String, key: &Key, depth: usize) {
+    let indent = format!("#{}", "   ".repeat(depth));
+    for inner in key.kind.keys_within() {
+        let paragraph = format!("{}: {} {}", inner.name, inner.doc_text(), particulars(inner));
+        wrap(text, &indent, &format!("{indent}  "), &paragraph);
+        items(text, inner, depth + 1);
+    }
 }
 
 /// Appends `paragraph`, broken between words into lines of at most `WIDTH` characters.

@@ -14,21 +14,26 @@ pub struct Veil {
     body: Option<Mask>,
     headers: Vec<String>,
     properties: Vec<String>,
-    /// Where events have their id, when it is not a property.
-    event_id: Option<Pointer>,
+    /// Where events of each type have their id; `None`: in a property.
+    event_ids: Vec<Option<Pointer>>,
 }
 
 impl Veil {
-    /// Of letters whose pipeline has a schema that marks `sensitive`, and its events' id at `event_id`.
-    pub fn new(masked: &Masked, sensitive: Mask, event_id: Option<&Pointer>) -> Self {
-        let configured = Mask::of_pointers(masked.pointers.iter().map(Pointer::segments));
-        Self { body: Some(configured.and(sensitive)), event_id: event_id.cloned(), ..Self::of_unknown(masked) }
+    /// Of letters whose pipeline has types of events with schemas that mark those fields, and their ids there. What one
+    /// type hides is hidden of all, for a letter may be of none.
+    pub fn new(masked: &Masked, types: impl IntoIterator<Item = (Mask, Option<Pointer>)>) -> Self {
+        let (mut body, mut event_ids) = (Mask::of_pointers(masked.pointers.iter().map(Pointer::segments)), Vec::new());
+        for (sensitive, event_id) in types {
+            body = body.and(sensitive);
+            event_ids.push(event_id);
+        }
+        Self { body: Some(body), event_ids, ..Self::of_unknown(masked) }
     }
 
     /// Of letters whose pipeline is not in the configuration: nobody knows what their schema marks.
     pub fn of_unknown(masked: &Masked) -> Self {
         let (headers, properties) = (masked.headers.clone(), masked.properties.clone());
-        Self { body: None, headers, properties, event_id: None }
+        Self { body: None, headers, properties, event_ids: Vec::new() }
     }
 
     /// What is hidden of bodies; `None`: all.
@@ -52,11 +57,12 @@ impl Veil {
 
     /// The event's id, or what stands for it.
     pub fn event_id<'a>(&self, id: Option<&'a str>) -> Option<&'a str> {
-        let hidden = match (&self.event_id, &self.body) {
-            (Some(pointer), Some(mask)) => mask.touches(pointer.segments()),
-            (_, None) => true,
-            (None, Some(_)) => self.hides_property("message_id"),
-        };
+        let hidden = self.body.as_ref().is_none_or(|mask| {
+            self.event_ids.iter().any(|place| match place {
+                Some(pointer) => mask.touches(pointer.segments()),
+                None => self.hides_property("message_id"),
+            })
+        });
         id.map(|id| if hidden { MASKED } else { id })
     }
 
@@ -120,7 +126,7 @@ mod tests {
 
     #[test]
     fn names_within_what_is_hidden_are_cut_from_paths() {
-        let veil = Veil::new(&masked(), Mask::default(), None);
+        let veil = Veil::new(&masked(), [(Mask::default(), None)]);
         assert_eq!(veil.path("/by_id/4111~1/amount"), "/by_id/4111~1");
         assert_eq!(veil.path("/pan/number"), "/pan");
         assert_eq!(veil.path("/other/pan"), "/other/pan");
@@ -130,13 +136,13 @@ mod tests {
 
     #[test]
     fn headers_properties_and_ids_are_hidden_by_name_and_place() {
-        let veil = Veil::new(&masked(), Mask::default(), Some(&Pointer::parse("/pan").unwrap()));
+        let veil = Veil::new(&masked(), [(Mask::default(), Some(Pointer::parse("/pan").unwrap()))]);
         assert!(veil.hides_header("authorization") && !veil.hides_header("x-other"));
         assert_eq!(veil.property("user_id", Some("eve")), Some(MASKED));
         assert_eq!(veil.property("user_id", None), None);
         assert_eq!(veil.property("app_id", Some("tower")), Some("tower"));
         assert_eq!(veil.event_id(Some("4111")), Some(MASKED));
-        assert_eq!(Veil::new(&masked(), Mask::default(), None).event_id(Some("1")), Some("1"));
+        assert_eq!(Veil::new(&masked(), [(Mask::default(), None)]).event_id(Some("1")), Some("1"));
     }
 
     #[test]

@@ -15,6 +15,8 @@ use crate::rejection::Rejection;
 #[derive(Clone, Debug)]
 pub struct Arrival {
     pub delivery: Delivery,
+    /// The place of its type of events, where that is known; else its message and its body tell.
+    pub event: Option<usize>,
     /// What comes of it is an attempt at that letter; `None` for an event that comes by itself.
     pub given: Option<Box<Given>>,
 }
@@ -49,7 +51,7 @@ pub enum Before {
 impl Arrival {
     /// An event that comes by itself.
     pub fn new(delivery: Delivery) -> Self {
-        Self { delivery, given: None }
+        Self { delivery, event: None, given: None }
     }
 
     /// One from the queue of a pipeline of that kind: its headers tell whether it gives a letter back. What died at the broker
@@ -60,7 +62,7 @@ impl Arrival {
             PipelineKind::DeadLetters { .. } => None,
         };
         let given = lineage.map(|lineage| Box::new(Given { lineage, first_arrived: None, before: Before::Open }));
-        Self { delivery, given }
+        Self { delivery, event: None, given }
     }
 
     /// Takes in the attempts that were made at letters before.

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use crate::archive::{Batches, Refused, Row, time};
 use crate::config::{PipelineKind, TimeFormat};
 use crate::content::{self, Closed, Encoding};
-use crate::decode::{Decoder, Limits};
+use crate::decode::{Decoder, Limits, Wire};
 use crate::dlq::death::{self, Death};
 use crate::event::{Delivery, Message, Unreadable};
-use crate::ingest::Plan;
 use crate::ingest::arrival::Arrival;
+use crate::ingest::select::{self, Unknown, fits_event, fits_message};
+use crate::ingest::{EventPlan, Plan};
 use crate::rejection::{Code, Issue, Rejection};
 use crate::value::{Node, Pointer, Tape, Value};
 
@@ -30,12 +31,18 @@ pub struct Rejected {
     pub rejection: Rejection,
     /// The event's id, if it could be read.
     pub event_id: Option<String>,
+    /// The place of its type of events; `None`: it is of none, or cannot be read.
+    pub event: Option<usize>,
 }
 
-/// Judges deliveries; keeps only buffers between two.
+/// Judges deliveries; keeps only buffers between two, and which kinds of unknown events it saw.
 pub struct Judge {
     plan: Arc<Plan>,
-    decoder: Decoder,
+    /// One for each way in which bodies are written.
+    decoders: Vec<Decoder>,
+    /// The decoder of each type of events.
+    decoder_of: Vec<usize>,
+    unknown: Unknown,
     /// A body that came compressed.
     plain: Vec<u8>,
 }
@@ -46,8 +53,16 @@ const KEPT_BYTES_MAX: usize = 1 << 20;
 impl Judge {
     pub fn new(plan: Arc<Plan>) -> Self {
         let limits = Limits { body_bytes_max: plan.config.body_bytes_max, depth_max: plan.config.depth_max };
-        let decoder = Decoder::new(&plan.wire, limits);
-        Self { plan, decoder, plain: Vec::new() }
+        let mut wires: Vec<&Wire> = Vec::new();
+        let decoder_of = plan.events.iter().map(|event| {
+            wires.iter().position(|wire| **wire == event.wire).unwrap_or_else(|| {
+                wires.push(&event.wire);
+                wires.len() - 1
+            })
+        });
+        let decoder_of = decoder_of.collect();
+        let decoders = wires.into_iter().map(|wire| Decoder::new(wire, limits)).collect();
+        Self { decoders, decoder_of, unknown: Unknown::default(), plain: Vec::new(), plan }
     }
 
     /// Decodes and validates `arrival` and appends it to `batches` as the row of the flush's delivery `number`. With
@@ -60,36 +75,107 @@ impl Judge {
         number: u32,
         arrival: &Arrival,
         batches: &mut Batches,
-        is_repeat: Option<IsRepeat<'_>>,
+        mut is_repeat: Option<IsRepeat<'_>>,
     ) -> Result<Verdict, Rejected> {
-        let (plan, delivery) = (&self.plan, &arrival.delivery);
-        let undecoded = |rejection| {
-            let by_message = plan.config.event_id.is_none();
+        let (plan, delivery) = (Arc::clone(&self.plan), &arrival.delivery);
+        let undecoded = |Unread { rejection, event }: Unread| {
+            let by_message = event.is_none_or(|place| plan.events[place].config.event_id.is_none());
             let event_id = delivery.message.properties.name().filter(|_| by_message).map(str::to_owned);
-            Rejected { rejection, event_id }
+            Rejected { rejection, event_id, event }
         };
         if plan.config.kind != PipelineKind::Events {
-            return Err(undecoded(death::rejection(Death::newest(&delivery.message).as_ref())));
+            let rejection = death::rejection(Death::newest(&delivery.message).as_ref());
+            return Err(undecoded(Unread { rejection, event: None }));
         }
         if !delivery.message.unreadable.is_empty() {
-            return Err(undecoded(unreadable(&delivery.message.unreadable)));
+            let rejection = unreadable(&delivery.message.unreadable);
+            return Err(undecoded(Unread { rejection, event: plan.candidate(&delivery.message, 0) }));
         }
-        let bytes_max = plan.config.body_bytes_max;
-        let judged = decode(&mut self.decoder, &mut self.plain, &delivery.message, bytes_max, |tape| {
-            archive_event(plan, number, arrival, tape, batches, is_repeat)
-                .map_err(|rejection| Rejected { rejection, event_id: readable_id(plan, delivery, tape) })
+        let judged = self.read(&delivery.message, arrival.event, |place, tape| {
+            // By a closure of its own: the borrow is as short as one call.
+            let mut asked = is_repeat.as_mut().map(|is_repeat| |id: &str, hash: &[u8; 16]| is_repeat(id, hash));
+            let is_repeat = asked.as_mut().map(|asked| asked as IsRepeat<'_>);
+            archive_event(&plan, place, number, arrival, tape, batches, is_repeat).map_err(|rejection| Rejected {
+                rejection,
+                event_id: readable_id(&plan.events[place], delivery, tape),
+                event: Some(place),
+            })
         });
         judged.map_err(undecoded)?
     }
 
-    /// The id of an event that was judged good before.
-    pub fn event_id(&mut self, delivery: &Delivery) -> Option<String> {
-        let plan = &self.plan;
-        let bytes_max = plan.config.body_bytes_max;
-        let read = decode(&mut self.decoder, &mut self.plain, &delivery.message, bytes_max, |tape| {
-            readable_id(plan, delivery, tape)
+    /// The id of an event that was judged good before, and the place of its type.
+    pub fn event_id(&mut self, arrival: &Arrival) -> (Option<String>, Option<usize>) {
+        let (plan, delivery) = (Arc::clone(&self.plan), &arrival.delivery);
+        let read = self.read(&delivery.message, arrival.event, |place, tape| {
+            (readable_id(&plan.events[place], delivery, tape), Some(place))
         });
-        read.ok().flatten()
+        read.unwrap_or_default()
+    }
+
+    /// Decodes the event in `message`, which is of the type `known`, or of the first that it fits, and hands it to `then` with
+    /// the place of that type.
+    fn read<R>(
+        &mut self,
+        message: &Message,
+        known: Option<usize>,
+        mut then: impl FnMut(usize, &Tape<'_>) -> R,
+    ) -> Result<R, Unread> {
+        let Self { plan, decoders, decoder_of, unknown, plain } = self;
+        let types = &plan.config.events;
+        // What the first that could be decoded is told by, and why the first that could not be was refused.
+        let (mut kind, mut refused) = (None, None);
+        let mut candidate = known.or_else(|| plan.candidate(message, 0));
+        while let Some(first) = candidate {
+            let decoder = &mut decoders[decoder_of[first]];
+            let read = decode(decoder, plain, message, plan.config.body_bytes_max, |tape| {
+                let mut place = first;
+                // Types whose bodies are written alike are told apart without decoding twice.
+                loop {
+                    if known.is_some() || fits_event(&types[place].when, tape.root()) {
+                        return Ok(then(place, tape));
+                    }
+                    match plan.candidate(message, place + 1) {
+                        Some(next) if decoder_of[next] == decoder_of[first] => place = next,
+                        next => return Err((next, select::kind(types, message, Some(tape.root())))),
+                    }
+                }
+            });
+            candidate = match read {
+                Ok(Ok(result)) => return Ok(result),
+                Ok(Err((next, told))) => {
+                    kind.get_or_insert(told);
+                    next
+                }
+                Err(rejection) => {
+                    refused.get_or_insert(Unread { rejection, event: Some(first) });
+                    // Only what a field decides may be of a type whose bodies are written otherwise.
+                    let by_field = known.is_none() && types[first].when.field.is_some();
+                    let mut others = (first + 1..types.len()).filter(|place| decoder_of[*place] != decoder_of[first]);
+                    others.find(|place| by_field && fits_message(&types[*place].when, message))
+                }
+            };
+        }
+        Err(match (kind, refused) {
+            (None, Some(refused)) => refused,
+            (kind, _) => {
+                let kind = kind.unwrap_or_else(|| select::kind(types, message, None));
+                Unread { rejection: unknown.rejection(kind), event: None }
+            }
+        })
+    }
+}
+
+/// Why there is no event to judge, and the type that it was taken for.
+struct Unread {
+    rejection: Rejection,
+    event: Option<usize>,
+}
+
+impl Plan {
+    /// The place of the first type from `from` on that the message can be of.
+    fn candidate(&self, message: &Message, from: usize) -> Option<usize> {
+        (from..self.config.events.len()).find(|place| fits_message(&self.config.events[*place].when, message))
     }
 }
 
@@ -122,8 +208,8 @@ fn decode<R>(
     result
 }
 
-/// The event's id, if it has one where the pipeline looks for it.
-fn readable_id(plan: &Plan, delivery: &Delivery, tape: &Tape<'_>) -> Option<String> {
+/// The event's id, if it has one where its type says.
+fn readable_id(plan: &EventPlan, delivery: &Delivery, tape: &Tape<'_>) -> Option<String> {
     let mut digits = String::new();
     let id = event_id(plan, delivery, tape.root(), &mut digits).ok()?;
     id.map(str::to_owned)
@@ -152,13 +238,15 @@ fn unreadable(parts: &[Unreadable]) -> Rejection {
 }
 
 fn archive_event(
-    plan: &Plan,
+    pipeline: &Plan,
+    place: usize,
     number: u32,
     arrival: &Arrival,
     tape: &Tape<'_>,
     batches: &mut Batches,
     is_repeat: Option<IsRepeat<'_>>,
 ) -> Result<Verdict, Rejection> {
+    let plan = &pipeline.events[place];
     if let Some(validator) = &plan.validator {
         validator.check(tape)?;
     }
@@ -181,10 +269,10 @@ fn archive_event(
         dead_letter_id: letter.as_deref(),
         event_time_us,
         ingested_at_us: delivery.received_at.timestamp_micros(),
-        queue: &plan.config.queue,
+        queue: &pipeline.config.queue,
         message: &delivery.message,
     };
-    match batches.push(&row) {
+    match batches.push(place, &row) {
         Ok(()) => Ok(Verdict::Archived),
         Err(Refused::Full) => Ok(Verdict::Full),
         Err(Refused::Row(rejection)) => Err(rejection),
@@ -192,7 +280,7 @@ fn archive_event(
 }
 
 fn event_id<'a>(
-    plan: &Plan,
+    plan: &EventPlan,
     delivery: &'a Delivery,
     event: Value<'a>,
     digits: &'a mut String,
@@ -219,7 +307,7 @@ fn event_id<'a>(
 }
 
 /// Microseconds since 1970.
-fn event_time(plan: &Plan, arrival: &Arrival, event: Value<'_>) -> Result<i64, Rejection> {
+fn event_time(plan: &EventPlan, arrival: &Arrival, event: Value<'_>) -> Result<i64, Rejection> {
     let (config, delivery) = (&plan.config, &arrival.delivery);
     // What lies ahead comes nearer while a letter waits; what lay behind does not get older by it.
     let (now_us, arrived_us) = (delivery.received_at.timestamp_micros(), arrival.first_arrived().timestamp_micros());

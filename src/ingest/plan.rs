@@ -7,11 +7,12 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use ulid::Ulid;
 
-use crate::archive::{Layout, LayoutError, LayoutOptions};
+use crate::archive::{self, Layout, LayoutError, LayoutOptions};
 use crate::broker::Backoff;
 use crate::config::{self, Format, PipelineKind};
 use crate::decode::Wire;
 use crate::dlq::record::Origin;
+use crate::ingest::select::Wires;
 use crate::schema::columns::{ColumnsError, columns};
 use crate::schema::{Language, ReadFile, Schema, SchemaError, Validator};
 
@@ -39,14 +40,22 @@ const BLOB_BYTES: usize = 1 << 20;
 pub struct Plan {
     pub config: config::Pipeline,
     pub instance: String,
+    /// The types of its events in the order of the configuration, at least one.
+    pub events: Vec<EventPlan>,
+    /// Bodies of dead letters larger than this are objects of their own.
+    pub blob_bytes: usize,
+}
+
+/// A type of events, compiled.
+#[derive(Clone)]
+pub struct EventPlan {
+    pub config: config::EventType,
     pub schema: Schema,
     /// How bodies are written.
     pub wire: Wire,
     /// What is asked of events beside what their decoder sees to; `None`: nothing.
     pub validator: Option<Arc<Validator>>,
     pub layout: Arc<Layout>,
-    /// Bodies of dead letters larger than this are objects of their own.
-    pub blob_bytes: usize,
 }
 
 /// Why a pipeline cannot run as configured.
@@ -66,8 +75,62 @@ impl Plan {
     /// # Errors
     /// What is wrong with the schema, and where.
     pub fn new(config: &config::Pipeline, instance: &str, read: ReadFile<'_>) -> Result<Self, PlanError> {
+        let events = config.events.iter().map(|event| EventPlan::new(config, event, read));
+        Ok(Self {
+            config: config.clone(),
+            instance: instance.to_owned(),
+            events: events.collect::<Result<_, _>>()?,
+            blob_bytes: BLOB_BYTES,
+        })
+    }
+
+    /// What the dead letters of one shard have in common that are of the type at that place, or of none.
+    pub fn dead_letter_origin(&self, shard: u16, event: Option<usize>) -> Origin {
+        let event = event.map(|place| &self.events[place]).filter(|_| self.config.kind == PipelineKind::Events);
+        Origin {
+            pipeline: self.config.name.clone(),
+            queue: self.config.queue.clone(),
+            format: event.map_or_else(String::new, |event| event.config.format.as_str().to_owned()),
+            schema: event.map_or_else(String::new, |event| event.schema.label()),
+            schema_hash: event.map(|event| event.schema.hash().to_owned()),
+            wire: event
+                .map(|event| &event.wire)
+                .filter(|wire| matches!(wire, Wire::Avro(..) | Wire::Protobuf(_)))
+                .cloned(),
+            instance: self.instance.clone(),
+            shard: shard.into(),
+            version: crate::VERSION.to_owned(),
+        }
+    }
+
+    /// The same with another type of events at that place.
+    pub fn with(&self, place: usize, event: EventPlan) -> Self {
+        let (mut config, mut events) = (self.config.clone(), self.events.clone());
+        config.events[place] = event.config.clone();
+        events[place] = event;
+        Self { config, instance: self.instance.clone(), events, blob_bytes: self.blob_bytes }
+    }
+
+    /// `name@version` of the schemas of all types, as people are told.
+    pub fn schema_labels(&self) -> String {
+        let labels: Vec<_> = self.events.iter().map(|event| event.schema.label()).collect();
+        labels.join(", ")
+    }
+
+    /// How its bodies are written, whatever their type.
+    pub fn wires(&self) -> Wires {
+        Wires::new(self.events.iter().map(|event| (event.config.when.clone(), event.wire.clone())).collect())
+    }
+}
+
+impl EventPlan {
+    /// Compiles one type of the pipeline's events; schemas are read through `read`.
+    ///
+    /// # Errors
+    /// As [`Plan::new`].
+    pub fn new(pipeline: &config::Pipeline, config: &config::EventType, read: ReadFile<'_>) -> Result<Self, PlanError> {
         let language = language(config);
-        let schema = match config.kind {
+        let schema = match pipeline.kind {
             PipelineKind::Events => {
                 Schema::load(&language, &config.schema, &config.schema_name, config.schema_version, read)?
             }
@@ -82,45 +145,32 @@ impl Plan {
             (_, Some(rules)) => Some(Schema::load(&Language::JsonSchema, rules, &config.schema_name, 0, read)?),
             (_, None) => None,
         };
-        let validator = rules.map(|rules| rules.validator(config.issues_max)).transpose()?.map(Arc::new);
+        let validator = rules.map(|rules| rules.validator(pipeline.issues_max)).transpose()?.map(Arc::new);
         let options = LayoutOptions {
             schema_label: schema.label(),
             partition_by: config.partition_by.clone(),
             keep_raw: config.keep_raw,
-            issues_max: config.issues_max,
-            open_partitions_max: config.open_partitions_max,
+            issues_max: pipeline.issues_max,
+            open_partitions_max: pipeline.open_partitions_max,
         };
         let layout = Layout::new(&columns(&schema)?.fields, options)?;
         Ok(Self {
             config: config.clone(),
-            instance: instance.to_owned(),
             wire: Wire::new(config.format, config.framing, schema.types()),
             schema,
             validator,
             layout: Arc::new(layout),
-            blob_bytes: BLOB_BYTES,
         })
     }
 
-    /// What the dead letters of one shard have in common.
-    pub fn dead_letter_origin(&self, shard: u16) -> Origin {
-        let is_judged = self.config.kind == PipelineKind::Events;
-        Origin {
-            pipeline: self.config.name.clone(),
-            queue: self.config.queue.clone(),
-            format: if is_judged { self.config.format.as_str().to_owned() } else { String::new() },
-            schema: if is_judged { self.schema.label() } else { String::new() },
-            schema_hash: is_judged.then(|| self.schema.hash().to_owned()),
-            wire: (is_judged && matches!(self.wire, Wire::Avro(..) | Wire::Protobuf(_))).then(|| self.wire.clone()),
-            instance: self.instance.clone(),
-            shard: shard.into(),
-            version: crate::VERSION.to_owned(),
-        }
+    /// The directory of its rows, below the store's root.
+    pub fn dataset(&self, pipeline: &str) -> String {
+        archive::dataset(pipeline, self.config.name.as_deref(), self.config.schema_version)
     }
 }
 
-/// What the schema of a pipeline is written in.
-pub fn language(config: &config::Pipeline) -> Language {
+/// What the schema of a type of events is written in.
+pub fn language(config: &config::EventType) -> Language {
     match config.format {
         Format::Json | Format::Msgpack => Language::JsonSchema,
         Format::Avro => Language::Avro,

@@ -22,7 +22,7 @@ use crate::ingest::commit::{Committer, Fate, FlushOf, Unresolved, observe};
 use crate::ingest::crashes::{Care, SharedJournal, Suspect};
 use crate::ingest::repeats::{GivenUp, LookBack};
 use crate::ingest::worker::{Origin, Sealed, Worker};
-use crate::ingest::{Plan, Surroundings};
+use crate::ingest::{EventPlan, Plan, Surroundings};
 use crate::metrics::{PipelineMetrics, ShardGauges};
 use crate::receipt::{Receipt, RequeueCause};
 use crate::rejection::Code;
@@ -372,7 +372,8 @@ impl Epoch<'_> {
     /// Whether its row or dead letter may be durable already, and could be recognised.
     fn may_repeat(&self, arrival: &Arrival) -> bool {
         let message = &arrival.delivery.message;
-        let has_name = self.parts.plan.config.event_id.is_some() || message.properties.name().is_some();
+        let has_id = |event: &EventPlan| event.config.event_id.is_some();
+        let has_name = message.properties.name().is_some() || self.parts.plan.events.iter().any(has_id);
         arrival.given.is_some() || (message.redelivered && (has_name || self.care == Care::Alone))
     }
 

@@ -95,7 +95,8 @@ pub struct Worker {
     /// The codes of `dead` and of failed `attempts`, and how many repeats there were beside them and `held`.
     tally: Tally,
     keys: Vec<Key>,
-    dead_letter_origin: Arc<DeadLetterOrigin>,
+    /// Of letters of each type of events, and last of those of none.
+    dead_letter_origins: Vec<Arc<DeadLetterOrigin>>,
     instance: Arc<str>,
     /// The duty for all that is held; `None` when nothing is.
     receipt: Option<Receipt>,
@@ -120,7 +121,7 @@ impl Worker {
         Self {
             judge: Judge::new(Arc::clone(&plan)),
             rules: Rules::new(&plan.config.dlq_rules),
-            batches: Batches::new(Arc::clone(&plan.layout)),
+            batches: batches(&plan),
             held: Vec::new(),
             recovering: Vec::new(),
             dead: Vec::new(),
@@ -131,7 +132,11 @@ impl Worker {
             keys: Vec::new(),
             repeats,
             instance: plan.instance.as_str().into(),
-            dead_letter_origin: Arc::new(plan.dead_letter_origin(origin.shard)),
+            dead_letter_origins: (0..plan.events.len())
+                .map(Some)
+                .chain([None])
+                .map(|event| Arc::new(plan.dead_letter_origin(origin.shard, event)))
+                .collect(),
             receipt: None,
             oldest: None,
             bytes: 0,
@@ -178,7 +183,7 @@ impl Worker {
     pub fn condemn(&mut self, arrival: Arrival, receipt: Receipt) {
         error!(pipeline = %self.plan.config.name, tag = arrival.delivery.tag, "an event ended the process again and again: it becomes a dead letter, unread");
         let rejection = Issue::whole(Code::InternalCrash).into();
-        self.keep(arrival, Err(Rejected { rejection, event_id: None }), None);
+        self.keep(arrival, Err(Rejected { rejection, event_id: None, event: None }), None);
         self.add_duty(receipt);
     }
 
@@ -245,9 +250,10 @@ impl Worker {
     /// Tells an event that bears the name of a letter whose row is durable from that letter: it is so only if it has the
     /// id of the row, and else an event of its own.
     fn tell_namesake(&mut self, arrival: &mut Arrival) {
+        let Some(Before::RecoveredAs(recovered)) = arrival.given.as_ref().map(|given| &given.before) else { return };
+        let is_that = *recovered == self.judge.event_id(arrival).0;
         let Some(given) = &mut arrival.given else { return };
-        let Before::RecoveredAs(recovered) = &given.before else { return };
-        if *recovered == self.judge.event_id(&arrival.delivery) {
+        if is_that {
             given.before = Before::Recovered;
         } else {
             arrival.given = None;
@@ -260,7 +266,7 @@ impl Worker {
         match arrival.given.as_ref().map(|given| &given.before) {
             Some(Before::Recovered) => return Ok(Verdict::Repeat),
             Some(Before::Unmended(rejection)) => {
-                return Err(Rejected { rejection: rejection.clone(), event_id: None });
+                return Err(Rejected { rejection: rejection.clone(), event_id: None, event: arrival.event });
             }
             _ => {}
         }
@@ -285,7 +291,7 @@ impl Worker {
         }));
         let Err(panic) = judged else { return judged.expect("it did not panic") };
         let alone = catch_unwind(AssertUnwindSafe(|| {
-            let mut batches = Batches::new(Arc::clone(&self.plan.layout));
+            let mut batches = batches(&self.plan);
             Judge::new(Arc::clone(&self.plan)).judge(0, arrival, &mut batches, None)
         }));
         if alone.is_ok() {
@@ -293,13 +299,14 @@ impl Worker {
         }
         error!(pipeline = %self.plan.config.name, tag = arrival.delivery.tag, "an event makes the program panic: it becomes a dead letter");
         self.rebuild();
-        Err(Rejected { rejection: Issue::whole(Code::InternalPanic).into(), event_id: None })
+        let (event_id, event) = (None, (self.plan.events.len() == 1).then_some(0));
+        Err(Rejected { rejection: Issue::whole(Code::InternalPanic).into(), event_id, event })
     }
 
     /// Judges all held deliveries again into new batches: after a panic the old ones cannot be trusted.
     fn rebuild(&mut self) {
         self.judge = Judge::new(Arc::clone(&self.plan));
-        self.batches = Batches::new(Arc::clone(&self.plan.layout));
+        self.batches = batches(&self.plan);
         for (place, arrival) in self.held.iter().enumerate() {
             let verdict = self.judge.judge(row_number(place), arrival, &mut self.batches, None);
             assert!(matches!(verdict, Ok(Verdict::Archived)), "what was archivable once is so again");
@@ -333,7 +340,7 @@ impl Worker {
     /// Makes a dead letter, or an attempt at one, of a delivery, unless it is one, or a row, already.
     fn reject(&mut self, arrival: Arrival, rejected: Rejected) {
         let event_id = rejected.event_id.as_deref();
-        let Arrival { delivery, given } = arrival;
+        let Arrival { delivery, given, .. } = arrival;
         let known = match (&given, &self.repeats) {
             (Some(given), _) => given.before == Before::FailedAlready,
             (None, Some(repeats)) => repeats.holds_letter(&delivery, event_id),
@@ -351,11 +358,12 @@ impl Worker {
     }
 
     fn bury(&mut self, delivery: Delivery, given: Option<Box<Given>>, rejected: Rejected) {
-        let Rejected { rejection, event_id } = rejected;
+        let Rejected { rejection, event_id, event } = rejected;
         let rejection = self.rules.ranked(rejection, delivery.message.body.len() as u64);
         let line = self.origin.file.is_some().then_some(delivery.tag);
         let (id, now) = ((self.surroundings.ulid)(), (self.surroundings.now)());
-        let mut letter = DeadLetter::new(id, &self.dead_letter_origin, delivery, &rejection, self.origin.source, now);
+        let origin = &self.dead_letter_origins[event.unwrap_or(self.plan.events.len())];
+        let mut letter = DeadLetter::new(id, origin, delivery, &rejection, self.origin.source, now);
         self.rules.apply(&mut letter);
         letter.event_id = event_id;
         if self.plan.config.kind != PipelineKind::Events {
@@ -415,10 +423,10 @@ impl Worker {
             let (file, refused) = self.encode_batch(&batch, flush);
             for (row, rejection) in refused {
                 let arrival = held[row as usize].clone();
-                let event_id = self.judge.event_id(&arrival.delivery);
+                let (event_id, _) = self.judge.event_id(&arrival);
                 recovering.retain(|(recovering, _)| *recovering != row);
                 self.judged.good = self.judged.good.saturating_sub(1);
-                self.reject(arrival, Rejected { rejection, event_id });
+                self.reject(arrival, Rejected { rejection, event_id, event: Some(batch.event) });
             }
             let Some(file) = file else { continue };
             let (low, high) = event_time_us.unwrap_or((i64::MAX, i64::MIN));
@@ -457,12 +465,12 @@ impl Worker {
 
     /// Encodes one partition's rows; rows Parquet cannot hold are found and come back by number.
     fn encode_batch(&self, batch: &SealedBatch, flush: Ulid) -> (Option<EncodedFile>, Vec<(u32, Rejection)>) {
-        let plan = &self.plan;
+        let (plan, event) = (&self.plan, &self.plan.events[batch.event]);
         let facts = FileFacts {
             program_version: crate::VERSION,
             pipeline: &plan.config.name,
-            schema_label: &plan.schema.label(),
-            schema_hash: plan.schema.hash(),
+            schema_label: &event.schema.label(),
+            schema_hash: event.schema.hash(),
             instance: &plan.instance,
             flush: &flush.to_string(),
             compression_level: plan.config.compression_level,
@@ -472,11 +480,11 @@ impl Worker {
 
     fn data_object(&self, file: EncodedFile, flush: Ulid, number: usize) -> SealedObject {
         let plan = &self.plan;
-        let (pipeline, major) = (&plan.config.name, plan.config.schema_version);
+        let dataset = plan.events[file.event].dataset(&plan.config.name);
         let flush = flush.to_string();
         SealedObject {
             kind: FileKind::Data,
-            path: archive::path(pipeline, major, &file.partition, &flush, &plan.instance, self.origin.shard, number),
+            path: archive::path(&dataset, &file.partition, &flush, &plan.instance, self.origin.shard, number),
             rows: file.rows() as u64,
             bytes: file.bytes,
         }
@@ -496,7 +504,7 @@ impl Worker {
                 blobs.push(SealedObject { kind: FileKind::Body, path, bytes: body.into(), rows: 0 });
             }
         }
-        let origin = &self.dead_letter_origin;
+        let origin = &self.dead_letter_origins[0];
         SealedObject {
             kind: FileKind::Letters,
             path: record::path(&origin.pipeline, newest, flush, &origin.instance, origin.shard),
@@ -513,7 +521,7 @@ impl Worker {
             newest = newest.max(attempt.at);
             attempt.flush_id = Arc::clone(&flush_id);
         }
-        let origin = &self.dead_letter_origin;
+        let origin = &self.dead_letter_origins[0];
         SealedObject {
             kind: FileKind::Attempts,
             path: attempts::path(&origin.pipeline, newest, flush, &origin.instance, origin.shard),
@@ -521,6 +529,10 @@ impl Worker {
             rows: attempts.len() as u64,
         }
     }
+}
+
+fn batches(plan: &Plan) -> Batches {
+    Batches::new(plan.events.iter().map(|event| Arc::clone(&event.layout)))
 }
 
 /// Letters that one worker remembers to have recovered: more than a channel may hold, and a publisher sends twice.

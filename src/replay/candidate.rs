@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 
 use crate::config;
-use crate::ingest::{self, PlanError};
+use crate::ingest::{self, EventPlan, PlanError};
 use crate::schema::{Language, ReadFile, Schema, SchemaError};
 
 /// What the text of a file begins with that is none; no schema does.
@@ -42,6 +42,10 @@ pub enum CandidateError {
     Schema(#[from] SchemaError),
     #[error(transparent)]
     Plan(#[from] PlanError),
+    #[error(
+        "pipeline {pipeline} has several types of events, and not one whose schema is called {name}: name the file so"
+    )]
+    Type { name: String, pipeline: String },
     #[error("schema {} refers to files in a way that does not go along with it: refer to them by relative paths", path.display())]
     Tied { path: PathBuf },
     #[error(
@@ -133,31 +137,44 @@ impl Candidate {
     /// # Errors
     /// [`CandidateError::Columns`]: rows of that version would differ from those that are there.
     pub fn compile(&self, current: &ingest::Plan) -> Result<ingest::Plan, CandidateError> {
-        let config = config::Pipeline {
+        let place = self.place(current)?;
+        let now = &current.events[place];
+        let event = config::EventType {
             schema: self.location(),
             schema_name: self.name.clone(),
             schema_version: self.version,
             rules: None,
-            ..current.config.clone()
+            ..now.config.clone()
         };
-        let mut plan = ingest::Plan::new(&config, &current.instance, &|path| self.read(path))?;
-        if current.config.rules.is_some() {
+        let mut tried = EventPlan::new(&current.config, &event, &|path| self.read(path))?;
+        if now.config.rules.is_some() {
             // They are the pipeline's own, and no part of what is tried.
-            plan.validator.clone_from(&current.validator);
-            plan.config.rules.clone_from(&current.config.rules);
+            tried.validator.clone_from(&now.validator);
+            tried.config.rules.clone_from(&now.config.rules);
         }
-        if self.version == current.config.schema_version {
-            let (old, new) = (current.layout.schema(), plan.layout.schema());
+        if self.version == now.config.schema_version {
+            let (old, new) = (now.layout.schema(), tried.layout.schema());
             if let Some(difference) = difference(old, new) {
                 return Err(CandidateError::Columns {
                     label: self.label(),
-                    pipeline: config.name,
+                    pipeline: current.config.name.clone(),
                     difference,
                     next: format!("{}.v{}", self.name, self.version.saturating_add(1)),
                 });
             }
         }
-        Ok(plan)
+        Ok(current.with(place, tried))
+    }
+
+    /// The place of the type of events whose schema it stands for: the only one, or the one whose schema is called so.
+    fn place(&self, current: &ingest::Plan) -> Result<usize, CandidateError> {
+        let mut places =
+            (0..current.events.len()).filter(|place| current.events[*place].config.schema_name == self.name);
+        match (current.events.len(), places.next(), places.next()) {
+            (1, ..) => Ok(0),
+            (_, Some(place), None) => Ok(place),
+            _ => Err(CandidateError::Type { name: self.name.clone(), pipeline: current.config.name.clone() }),
+        }
     }
 }
 

@@ -10,12 +10,11 @@ use tokio::sync::mpsc;
 
 use crate::column;
 use crate::config::PipelineKind;
-use crate::decode::Wire;
 use crate::dlq::attempts::{self, AttemptOutcome};
 use crate::dlq::fingerprint::GroupId;
 use crate::dlq::record::{self, AttemptSource, DeadLetter};
 use crate::event::Message;
-use crate::ingest::{self, Batch, ListError, Origin, Place, Sealed, Stop, Worker};
+use crate::ingest::{self, Batch, ListError, Origin, Place, Sealed, Stop, Wires, Worker};
 use crate::metrics::{Metrics, PipelineMetrics};
 use crate::replay::feed::{Feed, Told};
 use crate::replay::fix::{FixFailure, diff};
@@ -69,15 +68,15 @@ impl Replays {
             return Err(ReplayError::Unjudged(judge.to_owned()));
         }
         let mended = Arc::new(Mutex::new(Mended::default()));
-        let wire = compiled.wire.clone();
-        let fix = plan.read_fix()?.map(|fix| Arc::new(fix.on(wire.clone())));
+        let wires = compiled.wires();
+        let fix = plan.read_fix()?.map(|fix| Arc::new(fix.on(wires.clone())));
         let feed = Feed {
             records: Arc::clone(&self.records),
             pipeline: plan.terms.pipeline.clone(),
             lines: Arc::clone(&lines),
             recovered: self.passed_over(plan).await?,
             fix: fix.clone(),
-            told: Some(telling(&mended, wire)),
+            told: Some(telling(&mended, wires)),
             job: None,
             canary: false,
             pace: Pace::default(),
@@ -91,7 +90,7 @@ impl Replays {
         let mut report = letters.report(archived_already);
         report.plan.clone_from(&plan.hash);
         report.pipeline.clone_from(&plan.terms.pipeline);
-        report.schema = compiled.schema.label();
+        report.schema = compiled.schema_labels();
         report.letters = total;
         {
             let mended = mended.lock().unwrap_or_else(PoisonError::into_inner);
@@ -137,10 +136,10 @@ impl Replays {
 }
 
 /// Notes what a fix does to each message, whose bodies are written so.
-pub(super) fn telling(mended: &Arc<Mutex<Mended>>, wire: Wire) -> Told {
+pub(super) fn telling(mended: &Arc<Mutex<Mended>>, wires: Wires) -> Told {
     let mended = Arc::clone(mended);
     Arc::new(move |before: &Message, after: Result<&Message, &FixFailure>| {
-        let changes = after.map(|after| diff(before, after, &wire));
+        let changes = after.map(|after| diff(before, after, &wires));
         let mut mended = mended.lock().unwrap_or_else(PoisonError::into_inner);
         match changes {
             Ok(changes) => mended.change(changes),

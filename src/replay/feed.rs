@@ -144,7 +144,7 @@ impl Feed {
             let given = window.remove(&id).map(|letter| self.given(*letter));
             let (message, given) = given.unwrap_or_else(|| (Message::default(), recovered(id)));
             let delivery = Delivery { tag: after, received_at: (self.now)(), message };
-            batch.arrivals.push(Arrival { delivery, given: Some(Box::new(given)) });
+            batch.arrivals.push(Arrival { delivery, event: None, given: Some(Box::new(given)) });
         }
         (batch, window)
     }

@@ -11,7 +11,7 @@ use crate::archive::{self, GoodEvent};
 use crate::decode::Wire;
 use crate::dlq::fingerprint::GroupId;
 use crate::event::Delivery;
-use crate::ingest::{self, Arrival, Batch, Sealed, Stop, chain};
+use crate::ingest::{self, Arrival, Batch, Sealed, Stop, Wires, chain};
 use crate::replay::dry_run::{Sink, Trial, dead_letters, telling};
 use crate::replay::fix::Fix;
 use crate::replay::fix::body::of_json;
@@ -28,10 +28,31 @@ const FILES_MAX: usize = 64;
 
 impl Replays {
     /// About `most` of the newest good events of a pipeline, of as many of its newest files as there are.
-    pub(super) async fn recent_good(&self, plan: &ingest::Plan, most: usize) -> Result<Vec<GoodEvent>, ReplayError> {
-        let config = &plan.config;
+    /// With the place of the type of each.
+    pub(super) async fn recent_good(
+        &self,
+        plan: &ingest::Plan,
+        most: usize,
+    ) -> Result<Vec<(usize, GoodEvent)>, ReplayError> {
+        let mut events = Vec::new();
+        let each = most.div_ceil(plan.events.len());
+        for (place, event) in plan.events.iter().enumerate() {
+            let dataset = event.dataset(&plan.config.name);
+            let of_type = self.recent_good_of(event, &dataset, each.min(most - events.len())).await?;
+            events.extend(of_type.into_iter().map(|event| (place, event)));
+        }
+        Ok(events)
+    }
+
+    /// The same of one type, below the directory `dataset`.
+    async fn recent_good_of(
+        &self,
+        plan: &ingest::EventPlan,
+        dataset: &str,
+        most: usize,
+    ) -> Result<Vec<GoodEvent>, ReplayError> {
         let mut newest = BTreeSet::new();
-        let mut entries = self.store.list(&format!("data/{}/v{}", config.name, config.schema_version), None);
+        let mut entries = self.store.list(dataset, None);
         while let Some(entry) = entries.try_next().await? {
             // Names begin with the ULID of the flush.
             let name = entry.path.rsplit('/').next().unwrap_or_default().to_owned();
@@ -66,17 +87,22 @@ impl Replays {
         current: Arc<ingest::Plan>,
         compiled: Arc<ingest::Plan>,
         fix: Option<Arc<Fix>>,
-        events: Vec<GoodEvent>,
+        events: Vec<(usize, GoodEvent)>,
         stop: &Stop,
     ) -> Result<GoodReport, ReplayError> {
-        let wire = compiled.wire.clone();
+        let types = &compiled.events;
+        // What was rebuilt has not all that tells its type.
+        let fixes: Option<Vec<Fix>> =
+            fix.map(|fix| types.iter().map(|event| Fix::clone(&fix).on(Wires::from(event.wire.clone()))).collect());
         let mut report = GoodReport { events: events.len() as u64, ..GoodReport::default() };
-        report.rebuilt = events.iter().filter(|event| !event.as_received).count() as u64;
+        report.rebuilt = events.iter().filter(|(_, event)| !event.as_received).count() as u64;
         let received_at = (self.surroundings.now)();
-        let events = events.into_iter().map(|event| in_format(event, &wire));
         let numbered = (1..).zip(events);
-        let arrivals: Vec<Arrival> =
-            numbered.map(|(tag, event)| Arrival::new(Delivery { tag, received_at, message: event.message })).collect();
+        let arrivals = numbered.map(|(tag, (place, event))| {
+            let message = in_format(event, &types[place].wire).message;
+            Arrival { event: Some(place), ..Arrival::new(Delivery { tag, received_at, message }) }
+        });
+        let arrivals: Vec<Arrival> = arrivals.collect();
         // What cannot be told from what was sent fails as things are: the mend is not to blame.
         let mut now = Broken::default();
         Trial::new(self, current).take(batches(arrivals.clone()), stop, &mut now, &|_| {}).await?;
@@ -85,9 +111,10 @@ impl Replays {
         let mended = Arc::new(Mutex::new(Mended::default()));
         let mut arrivals = Vec::new();
         for mut arrival in usable {
-            if let Some(fix) = &fix {
-                let fixed = fix.apply(&arrival.delivery.message);
-                telling(&mended, wire.clone())(&arrival.delivery.message, fixed.as_ref());
+            if let Some(fixes) = &fixes {
+                let place = arrival.event.expect("it was told above");
+                let fixed = fixes[place].apply(&arrival.delivery.message);
+                telling(&mended, types[place].wire.clone().into())(&arrival.delivery.message, fixed.as_ref());
                 match fixed {
                     Ok(fixed) => arrival.delivery.message = fixed,
                     Err(_) => {
@@ -99,7 +126,7 @@ impl Replays {
             arrivals.push(arrival);
         }
         let mut broken = Broken::default();
-        Trial::new(self, compiled).take(batches(arrivals), stop, &mut broken, &|_| {}).await?;
+        Trial::new(self, Arc::clone(&compiled)).take(batches(arrivals), stop, &mut broken, &|_| {}).await?;
         report.broken += broken.tags.len() as u64;
         broken.tags.values().flatten().for_each(|id| example(&mut report.examples, id));
         report.found = broken.found.into_sorted();

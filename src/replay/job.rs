@@ -312,7 +312,7 @@ impl Replays {
         let plan = plan::read(&self.store, &job.plan).await?;
         let compiled = self.still_meant(&plan)?;
         let lines = Arc::new(plan.lines(&self.store).await?);
-        let fix = plan.read_fix()?.map(|fix| Arc::new(fix.on(compiled.wire.clone())));
+        let fix = plan.read_fix()?.map(|fix| Arc::new(fix.on(compiled.wires())));
         let (pace, destination) = (options.pace, plan.terms.destination.clone());
         let reins = Reins { replays: self, id, job, state, stop, watch };
         match destination {

@@ -136,9 +136,12 @@ impl Replays {
         }
     }
 
-    /// What the schema of that pipeline is written in; JSON Schema, if there is no such pipeline.
-    pub fn language_of(&self, pipeline: &str) -> Language {
-        self.config.pipeline(pipeline).map(ingest::language).unwrap_or_default()
+    /// What the schema of that pipeline is written in, the one called `schema` if it has several; JSON Schema, if there is
+    /// none.
+    pub fn language_of(&self, pipeline: &str, schema: &str) -> Language {
+        let events = self.config.pipeline(pipeline).map_or(&[][..], |pipeline| &pipeline.events);
+        let named = events.iter().find(|event| event.schema_name == schema);
+        named.or(events.first()).map(ingest::language).unwrap_or_default()
     }
 
     /// The pipeline as it is configured now, compiled.

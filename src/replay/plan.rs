@@ -107,7 +107,7 @@ pub struct FixText {
 pub struct Against {
     /// Of this program.
     pub version: String,
-    /// `name@version` of the pipeline's own schema.
+    /// `name@version` of the pipeline's own schema, or of those of its types of events with a comma between.
     pub schema: String,
     pub schema_hash: String,
     /// The settings of the pipeline that say what becomes of an event, as the configuration file writes them.
@@ -138,8 +138,8 @@ impl Against {
     pub fn now(plan: &ingest::Plan) -> Self {
         Self {
             version: crate::VERSION.to_owned(),
-            schema: plan.schema.label(),
-            schema_hash: plan.schema.hash().to_owned(),
+            schema: plan.schema_labels(),
+            schema_hash: plan.events.iter().map(|event| event.schema.hash()).collect::<Vec<_>>().join(", "),
             settings: settings(plan),
         }
     }
@@ -148,8 +148,7 @@ impl Against {
     /// candidate is for.
     pub fn differences(&self, now: &Against, candidate: Option<&Candidate>) -> Vec<String> {
         let mut differences = Vec::new();
-        let adopted =
-            candidate.is_some_and(|candidate| candidate.hash == now.schema_hash && candidate.label() == now.schema);
+        let adopted = candidate.is_some_and(|candidate| self.adopts(now, candidate));
         if self.version != now.version {
             differences
                 .push(format!("it was made by version {} of parqueduct, and this is {}", self.version, now.version));
@@ -172,8 +171,35 @@ impl Against {
     }
 }
 
+impl Against {
+    /// Whether the schemas differ in nothing but that `candidate` took the place of one.
+    fn adopts(&self, now: &Against, candidate: &Candidate) -> bool {
+        let schemas = |against: &Against| -> Vec<(String, String)> {
+            let (labels, hashes) = (against.schema.split(", "), against.schema_hash.split(", "));
+            labels.zip(hashes).map(|(label, hash)| (label.to_owned(), hash.to_owned())).collect()
+        };
+        let (was, is, adopted) = (schemas(self), schemas(now), (candidate.label(), candidate.hash.clone()));
+        was.len() == is.len() && was.iter().zip(&is).all(|(was, is)| was == is || *is == adopted)
+    }
+}
+
 fn settings(plan: &ingest::Plan) -> BTreeMap<String, String> {
     let config = &plan.config;
+    let mut settings = BTreeMap::from([
+        ("queue".to_owned(), config.queue.clone()),
+        ("body_max".to_owned(), config.body_bytes_max.to_string()),
+        ("depth_max".to_owned(), config.depth_max.to_string()),
+        ("issues_max".to_owned(), config.issues_max.to_string()),
+    ]);
+    for event in &plan.events {
+        let section = event.config.name.as_ref().map(|name| format!("event {name}: ")).unwrap_or_default();
+        settings.extend(event_settings(event).into_iter().map(|(key, value)| (format!("{section}{key}"), value)));
+    }
+    settings
+}
+
+fn event_settings(event: &ingest::EventPlan) -> Vec<(&'static str, String)> {
+    let config = &event.config;
     let time_format = match config.event_time_format {
         TimeFormat::Rfc3339 => "rfc3339",
         TimeFormat::UnixSeconds => "unix_seconds",
@@ -187,24 +213,33 @@ fn settings(plan: &ingest::Plan) -> BTreeMap<String, String> {
     };
     let partition_by: Vec<_> = config.partition_by.iter().map(key).collect();
     let mut settings = vec![
-        ("queue", config.queue.clone()),
         ("format", config.format.as_str().to_owned()),
         ("event_time_format", time_format.to_owned()),
         ("event_time_ahead_max", show_duration(config.event_time_ahead_max)),
         ("partition_by", partition_by.join(", ")),
         ("keep_raw", config.keep_raw.to_string()),
-        ("body_max", config.body_bytes_max.to_string()),
-        ("depth_max", config.depth_max.to_string()),
-        ("issues_max", config.issues_max.to_string()),
     ];
     // The schema's hash tells of the message, too.
     settings.extend((config.format == config::Format::Avro).then(|| ("framing", config.framing.as_str().to_owned())));
-    let rules = plan.validator.as_ref().filter(|_| config.rules.is_some());
+    let rules = event.validator.as_ref().filter(|_| config.rules.is_some());
     settings.extend(rules.map(|rules| ("rules", rules.schema().hash().to_owned())));
     settings.extend(config.event_id.as_ref().map(|pointer| ("event_id", pointer.as_str().to_owned())));
     settings.extend(config.event_time.as_ref().map(|pointer| ("event_time", pointer.as_str().to_owned())));
     settings.extend(config.event_time_behind_max.map(|span| ("event_time_behind_max", show_duration(span))));
-    settings.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+    settings.extend((config.when != config::When::default()).then(|| ("when", show_when(&config.when))));
+    settings
+}
+
+fn show_when(when: &config::When) -> String {
+    let pair = |name: &str, value: &str| format!("{name} = {value}");
+    let parts = [
+        when.message_type.as_deref().map(|value| pair("type", value)),
+        when.content_type.as_deref().map(|value| pair("content_type", value)),
+        when.routing_key.as_deref().map(|value| pair("routing_key", value)),
+        when.header.as_ref().map(|(name, value)| pair(&format!("header {name}"), value)),
+        when.field.as_ref().map(|(pointer, value)| pair(pointer.as_str(), value)),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 impl Terms {

@@ -36,10 +36,10 @@ def parsed(value, expected):
     return value
 
 
-def rows(store):
-    """Events by their id; `_extra` with them."""
+def rows(dataset):
+    """Events of all files below the directory, by their id; `_extra` with them."""
     found = {}
-    for path in glob.glob(f"{store}/data/**/*.parquet", recursive=True):
+    for path in glob.glob(f"{dataset}/**/*.parquet", recursive=True):
         table = pyarrow.parquet.read_table(path, partitioning=None)
         names = [name for name in table.column_names if not name.startswith("_") or name == "_extra"]
         for row in table.select(names).to_pylist():

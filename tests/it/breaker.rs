@@ -8,7 +8,7 @@ use std::time::Duration;
 use chrono::Utc;
 use lapin::types::AMQPValue;
 use parqueduct::broker::memory::Memory;
-use parqueduct::config::{Breaker, Flush, Format, Framing, OnTrip, PartitionKey, Pipeline, PipelineKind, TimeFormat};
+use parqueduct::config::{Breaker, EventType, Flush, OnTrip, PartitionKey, Pipeline, PipelineKind};
 use parqueduct::event::Message;
 use parqueduct::ingest::{Committer, LookBackLimits, PipelineParts, Plan, Stop, Surroundings, run_pipeline};
 use parqueduct::metrics::{Metrics, PipelineMetrics};
@@ -16,7 +16,6 @@ use parqueduct::receipt::RequeueCause;
 use parqueduct::rejection::Class;
 use parqueduct::store::flush::{FlushLog, Liveness, Owner};
 use parqueduct::store::{Capabilities, Store};
-use parqueduct::value::Pointer;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use ulid::Ulid;
@@ -42,26 +41,13 @@ fn our_trouble(n: usize) -> Vec<u8> {
 }
 
 fn pipeline(schema: OnTrip) -> Pipeline {
-    let pointer = |text: &str| Some(Pointer::parse(text).expect("a pointer"));
     Pipeline {
         name: QUEUE.to_owned(),
         queue: QUEUE.to_owned(),
         declare: None,
         kind: PipelineKind::Events,
-        format: Format::Json,
-        framing: Framing::None,
-        message: None,
-        rules: None,
-        schema: Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/order.v1.json"),
-        schema_name: "order".to_owned(),
-        schema_version: 1,
-        event_id: pointer("/id"),
+        events: vec![EventType { partition_by: vec![PartitionKey::Date], ..orders::event_type() }],
         dedupe_window: None,
-        event_time: pointer("/occurred_at"),
-        event_time_format: TimeFormat::Rfc3339,
-        event_time_ahead_max: DAY,
-        event_time_behind_max: None,
-        partition_by: vec![PartitionKey::Date],
         prefetch: 400,
         shards: 2,
         flush: Flush { rows: 280, bytes: 8 << 20, age: Duration::from_secs(5) },
@@ -74,7 +60,6 @@ fn pipeline(schema: OnTrip) -> Pipeline {
             pause: Duration::from_secs(2),
         },
         dlq_rules: Vec::new(),
-        keep_raw: false,
         body_bytes_max: orders::BODY_MAX,
         depth_max: orders::DEPTH_MAX,
         issues_max: 20,

@@ -1,5 +1,6 @@
 //! Bodies as producers write them: compressed or not, in each format.
 
+mod mixed; // several types of events on one queue
 mod typed; // formats whose schema is beside the bytes
 
 use std::io::Write;
@@ -140,7 +141,7 @@ fn with_text_amount(body: &[u8]) -> Vec<u8> {
 /// Values of every kind, by the library that producers in Python use; compared by what reads the Parquet there.
 #[test]
 fn messagepack_comes_back_as_the_json_it_was() {
-    const ORDERS: usize = 2_000;
+    const ORDERS: usize = 600;
     let rabbit = now(Rabbit::shared());
     let setting = Setting::new(&Options::orders(rabbit.uri()));
     setting.change("format = \"json\"", "format = \"msgpack\"");

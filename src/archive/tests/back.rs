@@ -22,7 +22,7 @@ fn unraw_layout() -> Arc<Layout> {
 }
 
 fn file(layout: Arc<Layout>, events: &[Json]) -> bytes::Bytes {
-    let mut batches = Batches::new(layout);
+    let mut batches = Batches::new([layout]);
     for (delivery, event) in events.iter().enumerate() {
         push(&mut batches, delivery as u32, event).unwrap_or_else(|refused| panic!("{event}: {refused:?}"));
     }
@@ -155,7 +155,7 @@ fn what_comes_back_is_good_by_the_same_schema_and_makes_the_same_row() {
     let event = br#"{"legs":[{"gate":null,"day":"2026-11-25"},{"gate":7}],"price":"10.50","fee":0.25,"tail":null,"id":"a","at":"2026-11-25T11:00:00+01:00","more":{"z":1}}"#;
     let archive = |body: &[u8]| {
         let mut decoder = JsonDecoder::new(Limits { body_bytes_max: 1 << 20, depth_max: 64 });
-        let mut batches = Batches::new(Arc::clone(&layout));
+        let mut batches = Batches::new([Arc::clone(&layout)]);
         let message = Message { body: body.to_vec(), ..Message::default() };
         decoder
             .decode(body, |tape| {
@@ -171,7 +171,7 @@ fn what_comes_back_is_good_by_the_same_schema_and_makes_the_same_row() {
                     queue: "q",
                     message: &message,
                 };
-                batches.push(&row).expect("a row");
+                batches.push(0, &row).expect("a row");
             })
             .expect("JSON");
         encode(&batches.seal()[0], &FACTS).expect("a file").bytes

@@ -1,6 +1,7 @@
 //! Raw sections -> checked ones: what no single key can know. Each function notes all it finds, and gives nothing
 //! when a value it needs was refused.
 
+mod events; // what a pipeline says of its events
 mod http;
 mod masked;
 mod pipelines;
@@ -8,7 +9,7 @@ mod rabbitmq;
 mod rules; // `[[dlq.rule]]`
 mod store;
 
-pub use pipelines::schema_identity;
+pub use events::schema_identity;
 
 use std::time::Duration;
 

@@ -76,7 +76,7 @@ fn the_defaults_shown_are_the_defaults() {
 #[test]
 fn every_key_of_the_reference_loads_for_the_store_it_is_for() {
     let apart = [
-        vec!["rabbitmq.uris", "rabbitmq.oauth2", "store.profile", "store.sas_token"],
+        vec!["rabbitmq.uris", "rabbitmq.oauth2", "store.profile", "store.sas_token", "pipeline.event"],
         vec![
             "rabbitmq.uri",
             "rabbitmq.password",
@@ -84,6 +84,12 @@ fn every_key_of_the_reference_loads_for_the_store_it_is_for() {
             "store.secret_access_key",
             "store.session_token",
             "store.access_key",
+            // What each type of events says itself.
+            "pipeline.framing",
+            "pipeline.message",
+            "pipeline.rules",
+            "pipeline.schema_name",
+            "pipeline.schema_version",
         ],
     ];
     for (scheme, url) in [("file", "file:///a"), ("s3", "s3://b/p"), ("gs", "gs://b/p"), ("az", "az://c/p")] {
@@ -94,9 +100,12 @@ fn every_key_of_the_reference_loads_for_the_store_it_is_for() {
             });
             let text = text
                 .replace("url = \"file:///var/lib/parqueduct\"", &format!("url = \"{url}\""))
-                .replace("declare = false", "declare = true")
+                .replace("declare = false", "declare = true");
+            let text = match left_out.contains(&"pipeline.event") {
                 // The one format with which all keys about formats can stand.
-                .replace("\nformat = \"json\"\n", "\nformat = \"protobuf\"\n");
+                true => text.replace("\nformat = \"json\"\n", "\nformat = \"protobuf\"\n"),
+                false => text.replace("\nschema = \"schemas/flight.v1.json\"\n", "\n"),
+            };
             sound(&text);
             assert!(is_valid(&text), "{text}");
         }

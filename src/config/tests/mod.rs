@@ -90,12 +90,13 @@ fn a_short_configuration_gets_the_defaults() {
     assert_eq!(config.http.listen.map(|address| address.to_string()).as_deref(), Some("127.0.0.1:9410"));
     assert_eq!(config.log.level, "info,lapin=off", "the client library calls ends of channels errors");
     let pipeline = config.pipeline("flights").expect("there");
-    assert_eq!(pipeline.schema, PathBuf::from("/etc/pq/schemas/flight.v1.json"));
-    assert_eq!((pipeline.schema_name.as_str(), pipeline.schema_version), ("flight", 1));
+    let event = &pipeline.events[0];
+    assert_eq!(event.schema, PathBuf::from("/etc/pq/schemas/flight.v1.json"));
+    assert_eq!((event.schema_name.as_str(), event.schema_version), ("flight", 1));
     assert_eq!((pipeline.prefetch, pipeline.flush.rows, pipeline.flush.bytes), (50_000, 35_000, 64 << 20));
     assert_eq!((pipeline.body_bytes_max, pipeline.depth_max), (16 << 20, 64));
-    assert!(pipeline.declare.is_none() && pipeline.event_id.is_none() && pipeline.event_time_behind_max.is_none());
-    assert_eq!(pipeline.partition_by, [super::PartitionKey::Date]);
+    assert!(pipeline.declare.is_none() && event.event_id.is_none() && event.event_time_behind_max.is_none());
+    assert_eq!(event.partition_by, [super::PartitionKey::Date]);
 }
 
 #[test]

@@ -401,7 +401,7 @@ fn a_queue_is_declared_only_when_asked() {
 fn the_schemas_name_and_version_come_from_keys_or_the_file() {
     let identity = |below: &str| {
         let pipeline = sound(&with("pipeline", below)).config.pipelines.remove(0);
-        (pipeline.schema_name, pipeline.schema_version)
+        (pipeline.events[0].schema_name.clone(), pipeline.events[0].schema_version)
     };
     let of = |name: &str, version| (name.to_owned(), version);
     assert_eq!(identity("schema = \"a/order.v12.json\""), of("order", 12));
@@ -425,7 +425,7 @@ fn pointers_and_partitions_are_understood() {
         "add event_time",
     );
     let keys = |list: &str| {
-        sound(&with("pipeline", &format!("partition_by = {list}"))).config.pipelines[0].partition_by.clone()
+        sound(&with("pipeline", &format!("partition_by = {list}"))).config.pipelines[0].events[0].partition_by.clone()
     };
     assert_eq!(keys("[]"), []);
     let [PartitionKey::Date, PartitionKey::Hour, PartitionKey::Field { name, pointer }] =

@@ -69,8 +69,8 @@ pub struct Parts {
 /// A pipeline as the API shows it.
 pub struct Pipeline {
     pub config: config::Pipeline,
-    /// `name@version`.
-    pub schema: String,
+    /// `name@version` of each type of events; none of a pipeline of dead letters.
+    pub schemas: Vec<String>,
     pub veil: Veil,
 }
 

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::body::json;
 use super::problem::Problem;
 use super::{Api, Pipeline};
-use crate::config::{PartitionKey, show_duration};
+use crate::config::{EventType, PartitionKey, show_duration};
 use crate::metrics::PipelineMetrics;
 
 /// A pipeline.
@@ -19,6 +19,22 @@ use crate::metrics::PipelineMetrics;
 pub(super) struct PipelineView {
     name: String,
     queue: String,
+    /// The types of its events, in the order in which they are asked; none of a pipeline of dead letters.
+    events: Vec<EventView>,
+    shards: u16,
+    /// Deliveries a shard holds unacked at most.
+    prefetch: u16,
+    flush: FlushView,
+    /// What this process did with its deliveries since it started; null before the pipeline started.
+    ledger: Option<LedgerView>,
+}
+
+/// A type of events.
+#[derive(Serialize, ToSchema)]
+#[schema(as = EventType)]
+pub(super) struct EventView {
+    /// null where the pipeline has but one type.
+    name: Option<String>,
     format: &'static str,
     /// `name@version`.
     schema: String,
@@ -28,12 +44,6 @@ pub(super) struct PipelineView {
     event_time: Option<String>,
     /// The directories of the archive, outermost first.
     partition_by: Vec<String>,
-    shards: u16,
-    /// Deliveries a shard holds unacked at most.
-    prefetch: u16,
-    flush: FlushView,
-    /// What this process did with its deliveries since it started; null before the pipeline started.
-    ledger: Option<LedgerView>,
 }
 
 /// When a shard writes what it holds.
@@ -110,11 +120,7 @@ fn view(api: &Api, pipeline: &Pipeline) -> PipelineView {
     PipelineView {
         name: config.name.clone(),
         queue: config.queue.clone(),
-        format: config.format.as_str(),
-        schema: pipeline.schema.clone(),
-        event_id: config.event_id.as_ref().map(|pointer| pointer.as_str().to_owned()),
-        event_time: config.event_time.as_ref().map(|pointer| pointer.as_str().to_owned()),
-        partition_by: config.partition_by.iter().map(partition).collect(),
+        events: config.events.iter().zip(&pipeline.schemas).map(|(event, schema)| event_view(event, schema)).collect(),
         shards: config.shards,
         prefetch: config.prefetch,
         flush: FlushView {
@@ -123,6 +129,17 @@ fn view(api: &Api, pipeline: &Pipeline) -> PipelineView {
             age: show_duration(config.flush.age),
         },
         ledger: metrics.map(|metrics| ledger(&metrics, api)),
+    }
+}
+
+fn event_view(config: &EventType, schema: &str) -> EventView {
+    EventView {
+        name: config.name.clone(),
+        format: config.format.as_str(),
+        schema: schema.to_owned(),
+        event_id: config.event_id.as_ref().map(|pointer| pointer.as_str().to_owned()),
+        event_time: config.event_time.as_ref().map(|pointer| pointer.as_str().to_owned()),
+        partition_by: config.partition_by.iter().map(partition).collect(),
     }
 }
 

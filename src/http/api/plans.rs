@@ -154,9 +154,9 @@ pub(super) struct SchemaAsked {
 }
 
 impl SchemaAsked {
-    fn freeze(&self, language: &Language) -> Result<Candidate, Problem> {
+    fn freeze(&self, language: impl Fn(&str) -> Language) -> Result<Candidate, Problem> {
         let (name, version) = config::schema_identity(&self.file);
-        let frozen = Candidate::of_text(language, &self.text, &name, version);
+        let frozen = Candidate::of_text(&language(&name), &self.text, &name, version);
         frozen.map_err(|error| Problem::bad_request(format!("schema: {}", crate::ingest::chain(&error))))
     }
 }
@@ -259,11 +259,11 @@ pub(super) async fn make(
     said(&api, &caller, &asked.reason)?;
     let (destination, sending) = asked.to.read(&caller)?;
     let pipeline = pipeline_name(Some(asked.pipeline))?.unwrap_or_default();
-    let language = api.parts.tasks.replays().language_of(&pipeline);
+    let language = |name: &str| api.parts.tasks.replays().language_of(&pipeline, name);
     let request = PlanRequest {
         filter: asked.letters.filter()?,
         fix: asked.fix.map(|text| FixText { name: "fix".to_owned(), text }),
-        candidate: asked.schema.map(|schema| schema.freeze(&language)).transpose()?,
+        candidate: asked.schema.map(|schema| schema.freeze(language)).transpose()?,
         destination,
         sending,
         canary: asked.canary.unwrap_or(true),

@@ -87,23 +87,24 @@ impl Fix {
     /// A jq program blocks the thread, for as long as its limits allow.
     pub fn change(&self, message: &mut Message) -> Result<(), FixFailure> {
         let opened = content::opened(message);
-        let mut body = body::read(&self.wire, &opened);
+        let wire = self.wires.of(message);
+        let mut body = body::read(wire, &opened);
         let mut text = None;
         if self.changes_bodies() {
             let tree = body.as_mut().ok_or_else(|| FixFailure {
                 part: Part::Body,
                 action: "decode",
                 path: String::new(),
-                expected: self.wire.format().document().to_owned(),
-                actual: format!("not {}", self.wire.format().document()),
+                expected: wire.format().document().to_owned(),
+                actual: format!("not {}", wire.format().document()),
                 is_ours: false,
             })?;
             if self.mend(message, tree)? {
-                text = Some(body::write(&self.wire, tree, &opened).ok_or_else(|| FixFailure {
+                text = Some(body::write(wire, tree, &opened).ok_or_else(|| FixFailure {
                     part: Part::Body,
                     action: "encode",
                     path: String::new(),
-                    expected: format!("what {} can hold", self.wire.format().as_str()),
+                    expected: format!("what {} can hold", wire.format().as_str()),
                     actual: "another value".to_owned(),
                     is_ours: false,
                 })?);

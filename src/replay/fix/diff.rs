@@ -6,8 +6,8 @@ use super::body;
 use super::envelope::{Property, header_kind};
 use super::tree::{Tree, kind};
 use crate::content;
-use crate::decode::Wire;
 use crate::event::{HeaderValue, Message};
+use crate::ingest::Wires;
 use crate::value::push_segment;
 
 /// More fields than these are no longer told apart.
@@ -42,10 +42,13 @@ pub struct FieldChange {
 }
 
 /// The fields that differ, of bodies that are written so, each once, in the order of `before`; at most a thousand.
-pub fn diff(before: &Message, after: &Message, wire: &Wire) -> Vec<FieldChange> {
+pub fn diff(before: &Message, after: &Message, wires: &Wires) -> Vec<FieldChange> {
     let mut changes = Changes::default();
     if before.body != after.body {
-        match (body::read(wire, &content::opened(before)), body::read(wire, &content::opened(after))) {
+        match (
+            body::read(wires.of(before), &content::opened(before)),
+            body::read(wires.of(after), &content::opened(after)),
+        ) {
             (Some(before), Some(after)) => changes.compare(&before, &after, &mut String::new()),
             (before, after) => {
                 let kind = |tree: Option<Tree>| tree.map_or(kind::NOT_JSON, |tree| tree.kind());

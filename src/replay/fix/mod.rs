@@ -25,7 +25,7 @@ mod tests;
 
 use std::fmt;
 
-use crate::decode::Wire;
+use crate::ingest::Wires;
 
 pub use apply::{FixFailure, Part};
 pub use diff::{FieldChange, Place, diff};
@@ -44,7 +44,7 @@ pub struct Fix {
     properties: Vec<Conditional<envelope::PropertyStep>>,
     hash: String,
     /// What bodies are.
-    wire: Wire,
+    wires: Wires,
 }
 
 #[derive(Clone, Debug)]
@@ -97,8 +97,8 @@ impl Fix {
     }
 
     /// The fix for bodies that are written so; else they are JSON.
-    pub fn on(self, wire: Wire) -> Self {
-        Self { wire, ..self }
+    pub fn on(self, wires: Wires) -> Self {
+        Self { wires, ..self }
     }
 
     /// The fix with other limits for its jq program, and another executable that knows [`jq::COMMAND`].

@@ -179,7 +179,7 @@ impl Reader {
             );
         }
         let (jq, hash) = (jq.flatten(), hash(written));
-        Some(Fix { steps, patch, jq, headers, properties, hash, wire: Wire::Json })
+        Some(Fix { steps, patch, jq, headers, properties, hash, wires: Wire::Json.into() })
     }
 
     fn jq(&mut self, written: &Written) -> Option<Jq> {

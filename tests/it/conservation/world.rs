@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use parqueduct::broker::memory::Memory;
-use parqueduct::config::{Breaker, Flush, Format, Framing, OnTrip, PartitionKey, Pipeline, PipelineKind, TimeFormat};
+use parqueduct::config::{Breaker, EventType, Flush, OnTrip, PartitionKey, Pipeline, PipelineKind};
 use parqueduct::event::{Message, Properties};
 use parqueduct::ingest::{
     Committer, LookBackLimits, PipelineParts, Plan, ShardPanicked, Stop, Surroundings, run_pipeline,
@@ -18,7 +18,6 @@ use parqueduct::metrics::{Metrics, PipelineMetrics};
 use parqueduct::receipt::{Ledger, RequeueCause};
 use parqueduct::store::Capabilities;
 use parqueduct::store::flush::{FlushLog, Liveness, Owner};
-use parqueduct::value::Pointer;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
@@ -190,26 +189,16 @@ impl World {
 
     fn plan(&self, instance: &str) -> Plan {
         let schedule = &self.schedule;
-        let pointer = |text: &str| Some(Pointer::parse(text).expect("a pointer"));
         let config = Pipeline {
             name: PIPELINE.to_owned(),
             queue: QUEUE.to_owned(),
             declare: None,
             kind: PipelineKind::Events,
-            format: Format::Json,
-            framing: Framing::None,
-            message: None,
-            rules: None,
-            schema: Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/order.v1.json"),
-            schema_name: "order".to_owned(),
-            schema_version: 1,
-            event_id: pointer("/id"),
+            events: vec![EventType {
+                partition_by: if schedule.by_date { vec![PartitionKey::Date] } else { Vec::new() },
+                ..orders::event_type()
+            }],
             dedupe_window: schedule.dedupe_window,
-            event_time: pointer("/occurred_at"),
-            event_time_format: TimeFormat::Rfc3339,
-            event_time_ahead_max: Duration::from_secs(86_400),
-            event_time_behind_max: None,
-            partition_by: if schedule.by_date { vec![PartitionKey::Date] } else { Vec::new() },
             prefetch: schedule.prefetch,
             shards: schedule.shards,
             flush: Flush { rows: schedule.flush_rows, bytes: schedule.flush_bytes, age: schedule.flush_age },
@@ -222,7 +211,6 @@ impl World {
                 pause: Duration::from_secs(30),
             },
             dlq_rules: Vec::new(),
-            keep_raw: false,
             body_bytes_max: orders::BODY_MAX,
             depth_max: orders::DEPTH_MAX,
             issues_max: 20,

@@ -16,7 +16,7 @@ use crate::harness::{archive, now, orders};
 
 const ORDERS: usize = 1_500;
 
-fn script(name: &str) -> String {
+pub(super) fn script(name: &str) -> String {
     repository().join("tests/formats").join(name).to_str().expect("UTF-8").to_owned()
 }
 
@@ -31,7 +31,7 @@ fn setting(rabbit: &Rabbit, format: &str, schema: &str, more: &str) -> (Setting,
     (setting, path)
 }
 
-fn bodies(lines: &str) -> Vec<Vec<u8>> {
+pub(super) fn bodies(lines: &str) -> Vec<Vec<u8>> {
     let body = |line: &str| {
         let line: Value = serde_json::from_str(line).expect("JSON");
         BASE64.decode(line["body"].as_str().expect("text")).expect("base64")
@@ -53,7 +53,7 @@ fn carried(setting: &Setting, rabbit: &Rabbit, script: &str, lines: &str, bad: &
     now(rabbit.publish(&setting.queue, &messages));
     program.wait_until_settled(messages.len() as u64, MINUTE);
     let (store, made) = (setting.store(), made.to_str().expect("UTF-8").to_owned());
-    let archived = run(&[script, "check", store.to_str().expect("UTF-8"), &made]);
+    let archived = run(&[script, "check", store.join("data").to_str().expect("UTF-8"), &made]);
     assert_eq!(archived.trim(), lines.lines().count().to_string());
     for (body, code) in bad {
         assert_eq!(letter(setting, code)["body_base64"], BASE64.encode(body), "{code}");

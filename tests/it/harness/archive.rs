@@ -33,8 +33,13 @@ pub fn assert_orders(ids: &BTreeMap<String, usize>, count: usize, times_max: usi
 
 /// How often each `_event_id` is in the archive.
 pub fn event_ids(store: &Path) -> BTreeMap<String, usize> {
+    event_ids_below(&store.join("data"))
+}
+
+/// The same of the files below a directory.
+pub fn event_ids_below(directory: &Path) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
-    for file in data_files(store) {
+    for file in files_below(directory) {
         let opened = std::fs::File::open(&file).expect("it can be opened");
         let reader =
             ParquetRecordBatchReaderBuilder::try_new(opened).expect("it is Parquet").build().expect("readable");

@@ -1,6 +1,11 @@
 //! Orders as events: good ones, and bad ones of every kind with what must be said of each.
 
+use std::path::Path;
+use std::time::Duration;
+
+use parqueduct::config::{EventType, Format, Framing, PartitionKey, TimeFormat, When};
 use parqueduct::event::{Message, Properties};
+use parqueduct::value::Pointer;
 
 /// Good orders as messages that survive the broker, on a queue that does.
 pub fn messages(numbers: std::ops::Range<usize>) -> Vec<Message> {
@@ -100,5 +105,28 @@ pub fn bad(n: usize) -> Bad {
         ),
         20 => text(order(&format!(r#""amount":1,"count":1.5,{customer}"#)), "validate.type", "/count"),
         _ => text(format!("[{n}]"), "validate.type", ""),
+    }
+}
+
+/// What a pipeline of orders is told of them.
+pub fn event_type() -> EventType {
+    let pointer = |text: &str| Some(Pointer::parse(text).expect("a pointer"));
+    EventType {
+        name: None,
+        when: When::default(),
+        format: Format::Json,
+        framing: Framing::None,
+        message: None,
+        rules: None,
+        schema: Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/order.v1.json"),
+        schema_name: "order".to_owned(),
+        schema_version: 1,
+        event_id: pointer("/id"),
+        event_time: pointer("/occurred_at"),
+        event_time_format: TimeFormat::Rfc3339,
+        event_time_ahead_max: Duration::from_secs(86_400),
+        event_time_behind_max: None,
+        partition_by: vec![PartitionKey::Date],
+        keep_raw: false,
     }
 }

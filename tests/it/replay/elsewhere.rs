@@ -98,8 +98,8 @@ fn kill_9_of_a_replay_through_the_queue_loses_none_and_none_is_archived_twice() 
     let hash = orders.plan(&["--to", &to]);
     for reached in [1000, 2500] {
         let running = match job(setting) {
-            None => Running::start(setting, &["replay", &hash, "--yes", "--rate", "800"]),
-            Some(job) => Running::start(setting, &["resume", job["job"].as_str().expect("an id"), "--rate", "800"]),
+            None => Running::start(setting, &["replay", &hash, "--yes", "--rate", "400"]),
+            Some(job) => Running::start(setting, &["resume", job["job"].as_str().expect("an id"), "--rate", "400"]),
         };
         wait_for("some messages", LIMIT, || (now(rabbit.messages(&setting.queue)) > reached).then_some(()));
         assert!(running.kill_9(), "killed while there was more to do");

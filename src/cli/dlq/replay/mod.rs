@@ -57,10 +57,10 @@ async fn plan(replays: &Replays, arguments: &PlanArguments, out: &mut impl Write
         Some(pipeline) => pipeline.clone(),
         None => only_pipeline(replays)?,
     };
-    let language = replays.language_of(&pipeline);
+    let language = |name: &str| replays.language_of(&pipeline, name);
     let request = PlanRequest {
         fix: arguments.fix.as_deref().map(read_fix).transpose()?,
-        candidate: arguments.schema.as_deref().map(|path| read_schema(path, &language)).transpose()?,
+        candidate: arguments.schema.as_deref().map(|path| read_schema(path, language)).transpose()?,
         filter,
         ..request(pipeline, &arguments.terms)?
     };
@@ -145,10 +145,10 @@ fn read_fix(path: &Path) -> anyhow::Result<FixText> {
     Ok(FixText { name: file_name(path), text })
 }
 
-fn read_schema(path: &Path, language: &Language) -> anyhow::Result<Candidate> {
+fn read_schema(path: &Path, language: impl Fn(&str) -> Language) -> anyhow::Result<Candidate> {
     let path = std::path::absolute(path).with_context(|| format!("{}: is no path", path.display()))?;
     let (name, version) = config::schema_identity(&file_name(&path));
-    Ok(Candidate::freeze(language, &path, &name, version, &|path| std::fs::read(path))?)
+    Ok(Candidate::freeze(&language(&name), &path, &name, version, &|path| std::fs::read(path))?)
 }
 
 fn file_name(path: &Path) -> String {

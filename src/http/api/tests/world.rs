@@ -148,12 +148,12 @@ fn parts(
     let pipeline = config.pipelines[0].clone();
     let schema = Schema::load(&Language::JsonSchema, Path::new("/flight.v1.json"), "flight", 1, &|_| Ok(SCHEMA.into()))
         .expect("a schema");
-    let veil = Veil::new(&config.dlq.mask, schema.sensitive(), pipeline.event_id.as_ref());
+    let veil = Veil::new(&config.dlq.mask, [(schema.sensitive(), pipeline.events[0].event_id.clone())]);
     let requests = AtomicU64::new(0);
     let replays = crate::app::replays_over(Arc::new(config.clone()), store);
     Parts {
         config: api,
-        pipelines: vec![Pipeline { config: pipeline, schema: schema.label(), veil }],
+        pipelines: vec![Pipeline { config: pipeline, schemas: vec![schema.label()], veil }],
         records: Arc::clone(&replays.records),
         log: replays.log.clone(),
         tasks: Tasks::new(replays, 1, Stop::default()),

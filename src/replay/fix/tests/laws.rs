@@ -122,7 +122,7 @@ proptest! {
         let before = message(&body);
         if let Ok(after) = fix.apply(&before) {
             prop_assert!(after.body == before.body || decoded(&after.body).is_some(), "{}", String::from_utf8_lossy(&after.body));
-            let changes = diff(&before, &after, &Wire::Json);
+            let changes = diff(&before, &after, &Wire::Json.into());
             prop_assert!(after.body != before.body || changes.is_empty());
         }
         for line in fix.describe() {

@@ -259,8 +259,10 @@ fn headers_and_properties_are_set_removed_and_renamed() {
             ..Properties::default()
         }
     );
-    let changes: Vec<_> =
-        diff(&before, &after, &Wire::Json).into_iter().map(|change| (change.path, change.from, change.to)).collect();
+    let changes: Vec<_> = diff(&before, &after, &Wire::Json.into())
+        .into_iter()
+        .map(|change| (change.path, change.from, change.to))
+        .collect();
     assert_eq!(
         changes.iter().map(|(path, from, to)| (path.as_str(), *from, *to)).collect::<Vec<_>>(),
         [
@@ -280,7 +282,7 @@ fn headers_and_properties_are_set_removed_and_renamed() {
 fn a_diff_tells_paths_and_kinds_once() {
     let before = message(r#"{"legs":[{"n":"secret"},{"n":"secret"},{"n":1}],"gone":1.5,"same":[1],"v":1}"#);
     let after = message(r#"{"legs":[{"n":7},{"n":8},{"n":1}],"same":[1],"new":null,"v":2}"#);
-    let changes: Vec<String> = diff(&before, &after, &Wire::Json)
+    let changes: Vec<String> = diff(&before, &after, &Wire::Json.into())
         .into_iter()
         .map(|FieldChange { place, path, from, to }| format!("{} {path} {from} {to}", place.as_str()))
         .collect();
@@ -297,11 +299,11 @@ fn a_diff_tells_paths_and_kinds_once() {
         diff(
             &before,
             &message(r#"{"legs": [{"n":"secret"},{"n":"secret"},{"n":1}],"gone":1.5,"same":[1],"v":1}"#),
-            &Wire::Json
+            &Wire::Json.into()
         )
         .is_empty()
     );
-    let broken = diff(&message("{"), &after, &Wire::Json);
+    let broken = diff(&message("{"), &after, &Wire::Json.into());
     assert_eq!((broken[0].path.as_str(), broken[0].from, broken[0].to), ("", "not JSON", "object"));
 }
 

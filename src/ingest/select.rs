@@ -1,0 +1,257 @@
+//! Which type of events a message is of, and what is told of one that is of none. Pure.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::config::{EventType, When};
+use crate::decode::Wire;
+use crate::event::{HeaderValue, Message};
+use crate::rejection::{Code, Issue, Rejection};
+use crate::value::{Node, Value};
+
+/// Whether a message is of the type, as far as it can be told without its body.
+pub(super) fn fits_message(when: &When, message: &Message) -> bool {
+    let properties = &message.properties;
+    let is = |asked: &Option<String>, found: Option<&str>| asked.is_none() || asked.as_deref() == found;
+    let content_type =
+        |asked: &String| properties.content_type.as_deref().is_some_and(|found| same_media(asked, found));
+    is(&when.message_type, properties.kind.as_deref())
+        && when.content_type.as_ref().is_none_or(content_type)
+        && when.routing_key.as_ref().is_none_or(|pattern| fits_topic(pattern, &message.routing_key))
+        && when.header.as_ref().is_none_or(|(name, value)| header(message, name).as_deref() == Some(value))
+}
+
+/// Whether the event in it is of the type, too.
+pub(super) fn fits_event(when: &When, event: Value<'_>) -> bool {
+    when.field
+        .as_ref()
+        .is_none_or(|(pointer, value)| event.pointer(pointer.segments()).and_then(text).as_deref() == Some(value))
+}
+
+/// Two media types, in whatever case; parameters of the second do not count.
+fn same_media(asked: &str, found: &str) -> bool {
+    found.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(asked.trim())
+}
+
+fn header(message: &Message, name: &str) -> Option<String> {
+    let headers = message.properties.headers.as_ref()?;
+    let (_, value) = headers.iter().find(|(found, _)| found == name)?;
+    match value {
+        HeaderValue::Text(bytes) => String::from_utf8(bytes.clone()).ok(),
+        HeaderValue::Bool(flag) => Some(flag.to_string()),
+        HeaderValue::I8(number) => Some(number.to_string()),
+        HeaderValue::U8(number) => Some(number.to_string()),
+        HeaderValue::I16(number) => Some(number.to_string()),
+        HeaderValue::U16(number) => Some(number.to_string()),
+        HeaderValue::I32(number) => Some(number.to_string()),
+        HeaderValue::U32(number) => Some(number.to_string()),
+        HeaderValue::I64(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// A string, a number or a boolean as text.
+fn text(value: Value<'_>) -> Option<String> {
+    match value.node() {
+        Node::Str(text) => Some(text.to_owned()),
+        Node::Bool(_) | Node::I64(_) | Node::U64(_) | Node::F64 { .. } => {
+            let mut text = Vec::new();
+            value.write_json(&mut text);
+            String::from_utf8(text).ok()
+        }
+        _ => None,
+    }
+}
+
+/// Whether a topic exchange would route `key` by `pattern`.
+fn fits_topic(pattern: &str, key: &str) -> bool {
+    fn fits(pattern: &[&str], key: &[&str]) -> bool {
+        match (pattern, key) {
+            ([], []) => true,
+            (["#", rest @ ..], _) => (0..=key.len()).any(|taken| fits(rest, &key[taken..])),
+            (["*", pattern @ ..], [_, key @ ..]) => fits(pattern, key),
+            ([word, pattern @ ..], [found, key @ ..]) => word == found && fits(pattern, key),
+            _ => false,
+        }
+    }
+    // A pattern of `#` after `#` says no more than one.
+    let mut words: Vec<&str> = pattern.split('.').collect();
+    words.dedup_by(|one, other| *one == "#" && *other == "#");
+    let key: Vec<&str> = if key.is_empty() { Vec::new() } else { key.split('.').collect() };
+    fits(&words, &key)
+}
+
+/// How the bodies of a pipeline are written. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Wires {
+    types: Arc<[(When, Wire)]>,
+}
+
+impl Wires {
+    /// Of types that are asked in that order, at least one.
+    pub(super) fn new(types: Vec<(When, Wire)>) -> Self {
+        Self { types: types.into() }
+    }
+
+    /// That of the first type the message can be of; of none: that of the first.
+    pub fn of(&self, message: &Message) -> &Wire {
+        let found = self.types.iter().find(|(when, _)| fits_message(when, message));
+        &found.unwrap_or(&self.types[0]).1
+    }
+}
+
+impl From<Wire> for Wires {
+    fn from(wire: Wire) -> Self {
+        Self::new(vec![(When::default(), wire)])
+    }
+}
+
+/// Kinds of unknown events told apart; further ones are one.
+const KINDS_MAX: usize = 256;
+
+/// Characters of a value that tell a kind.
+const KIND_CHARS_MAX: usize = 100;
+
+/// Tells of events that are of no type: each kind by what the types are told by. Producers choose those values, so the
+/// number of kinds is bounded.
+#[derive(Debug, Default)]
+pub(super) struct Unknown {
+    kinds: BTreeSet<String>,
+}
+
+impl Unknown {
+    /// The rejection of an event of that [`kind`].
+    pub(super) fn rejection(&mut self, mut kind: String) -> Rejection {
+        if !self.kinds.contains(&kind) {
+            match self.kinds.len() < KINDS_MAX {
+                true => _ = self.kinds.insert(kind.clone()),
+                false => kind = "another kind".to_owned(),
+            }
+        }
+        Issue::at(Code::SchemaUnknown, "", "a type that is configured", kind).into()
+    }
+}
+
+/// What the types are told apart by, as a message has it; its event is `event` if it was read.
+pub(super) fn kind(types: &[EventType], message: &Message, event: Option<Value<'_>>) -> String {
+    let asked = |what: fn(&When) -> bool| types.iter().any(|event| what(&event.when));
+    let mut parts = Vec::new();
+    let mut tell = |name: &str, value: Option<&str>| match value {
+        Some(value) => parts.push(format!("{name} {}", value.chars().take(KIND_CHARS_MAX).collect::<String>())),
+        None => parts.push(format!("no {name}")),
+    };
+    if asked(|when| when.message_type.is_some()) {
+        tell("type", message.properties.kind.as_deref());
+    }
+    if asked(|when| when.content_type.is_some()) {
+        tell("content_type", message.properties.content_type.as_deref());
+    }
+    let headers: BTreeSet<&str> =
+        types.iter().filter_map(|event| event.when.header.as_ref()).map(|(name, _)| name.as_str()).collect();
+    for name in headers {
+        tell(&format!("header {name}"), header(message, name).as_deref());
+    }
+    let fields: BTreeSet<_> =
+        types.iter().filter_map(|event| event.when.field.as_ref()).map(|(field, _)| field.as_str()).collect();
+    for field in fields {
+        let pointer =
+            types.iter().filter_map(|event| event.when.field.as_ref()).find(|(found, _)| found.as_str() == field);
+        let value = event.zip(pointer).and_then(|(event, (pointer, _))| event.pointer(pointer.segments()));
+        tell(field, value.and_then(text).as_deref());
+    }
+    if asked(|when| when.routing_key.is_some()) {
+        tell("routing key", Some(&message.routing_key));
+    }
+    parts.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Properties;
+
+    #[test]
+    fn routing_keys_fit_patterns_as_topic_exchanges_have_it() {
+        for (pattern, key, fits) in [
+            ("order.placed", "order.placed", true),
+            ("order.placed", "order.paid", false),
+            ("order.*", "order.placed", true),
+            ("order.*", "order", false),
+            ("order.*", "order.placed.eu", false),
+            ("order.#", "order", true),
+            ("order.#", "order.placed.eu", true),
+            ("#.eu", "order.placed.eu", true),
+            ("#", "", true),
+            ("*", "", false),
+            ("#.#.#.#.x", "a.b.c.d", false),
+        ] {
+            assert_eq!(fits_topic(pattern, key), fits, "{pattern} {key}");
+        }
+    }
+
+    #[test]
+    fn all_that_is_asked_must_hold() {
+        let message = Message {
+            routing_key: "order.placed".to_owned(),
+            properties: Properties {
+                kind: Some("order".to_owned()),
+                content_type: Some("Application/JSON; charset=utf-8".to_owned()),
+                headers: Some(vec![("version".to_owned(), HeaderValue::Text(b"2".to_vec()))]),
+                ..Properties::default()
+            },
+            ..Message::default()
+        };
+        let asked = When {
+            message_type: Some("order".to_owned()),
+            content_type: Some("application/json".to_owned()),
+            routing_key: Some("order.#".to_owned()),
+            header: Some(("version".to_owned(), "2".to_owned())),
+            field: None,
+        };
+        assert!(fits_message(&When::default(), &message) && fits_message(&asked, &message));
+        let others = [
+            When { message_type: Some("Order".to_owned()), ..asked.clone() },
+            When { content_type: Some("text/json".to_owned()), ..asked.clone() },
+            When { routing_key: Some("paid.#".to_owned()), ..asked.clone() },
+            When { header: Some(("version".to_owned(), "3".to_owned())), ..asked.clone() },
+            When { header: Some(("Version".to_owned(), "2".to_owned())), ..asked },
+        ];
+        assert!(others.iter().all(|when| !fits_message(when, &message)));
+    }
+
+    #[test]
+    fn kinds_that_producers_make_up_are_bounded() {
+        let mut unknown = Unknown::default();
+        let mut told = BTreeSet::new();
+        let types = [config_type(When { message_type: Some("order".to_owned()), ..When::default() })];
+        for number in 0..2 * KINDS_MAX {
+            let properties = Properties { kind: Some(format!("t{number}")), ..Properties::default() };
+            let message = Message { properties, ..Message::default() };
+            let rejection = unknown.rejection(kind(&types, &message, None));
+            told.insert(rejection.issues()[0].actual.to_string());
+        }
+        assert_eq!(told.len(), KINDS_MAX + 1);
+        assert!(told.contains("type t0") && told.contains("another kind"));
+    }
+
+    fn config_type(when: When) -> EventType {
+        EventType {
+            name: None,
+            when,
+            format: crate::config::Format::Json,
+            framing: crate::config::Framing::None,
+            schema: Default::default(),
+            message: None,
+            rules: None,
+            schema_name: String::new(),
+            schema_version: 1,
+            event_id: None,
+            event_time: None,
+            event_time_format: crate::config::TimeFormat::Rfc3339,
+            event_time_ahead_max: Default::default(),
+            event_time_behind_max: None,
+            partition_by: Vec::new(),
+            keep_raw: false,
+        }
+    }
+}
