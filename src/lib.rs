@@ -11,6 +11,7 @@ pub mod metrics; // what is counted, in one table
 pub mod receipt; // the duty to settle it, and the ledger
 pub mod rejection; // why an event is not archived
 pub mod value; // a decoded event: a tape of nodes
+pub mod web; // questions over HTTP
 
 pub mod config; // what to run, checked
 
@@ -19,6 +20,7 @@ pub mod archive; // good events: partition, batch, Parquet
 pub mod broker; // RabbitMQ, and an in-memory twin
 pub mod decode; // bytes -> value
 pub mod dlq; // bad events: record, fingerprint, groups
+pub mod registry; // schemas by their ids, from a registry
 pub mod schema; // value -> event or why not; schema -> columns
 pub mod store; // object stores; intents and outcomes of flushes
 

@@ -121,6 +121,8 @@ const STORE_UP: Definition = gauge(
     &[],
     "1 while the object store takes writes, 0 after one failed until the next succeeds",
 );
+const REGISTRY_REQUESTS: Definition =
+    counter("parqueduct_registry_requests_total", &["outcome"], "Questions to the schema registry, by how they ended");
 const DLQ_MERGED: Definition = counter(
     "parqueduct_dlq_files_merged_total",
     &["pipeline"],
@@ -167,6 +169,7 @@ pub const TABLE: &[Definition] = &[
     STORE_ERRORS,
     STORE_RETRIES,
     STORE_UP,
+    REGISTRY_REQUESTS,
     DLQ_MERGED,
     DLQ_REMOVED,
     DLQ_TEND_FAILED,
@@ -203,6 +206,7 @@ pub struct Metrics {
     store_errors: IntCounterVec,
     store_retries: IntCounterVec,
     store_up: Gauge,
+    registry_requests: IntCounterVec,
     dlq_merged: IntCounterVec,
     dlq_removed: IntCounterVec,
     dlq_tend_failed: IntCounterVec,
@@ -245,6 +249,7 @@ impl Metrics {
             store_errors: counters(&registry, STORE_ERRORS),
             store_retries: counters(&registry, STORE_RETRIES),
             store_up,
+            registry_requests: counters(&registry, REGISTRY_REQUESTS),
             dlq_merged: counters(&registry, DLQ_MERGED),
             dlq_removed: counters(&registry, DLQ_REMOVED),
             dlq_tend_failed: counters(&registry, DLQ_TEND_FAILED),
@@ -293,6 +298,11 @@ impl Metrics {
     /// Counts a request to the store that is tried again.
     pub fn store_retried(&self, op: &str) {
         self.store_retries.with_label_values(&[op]).inc();
+    }
+
+    /// Counts a question to the schema registry.
+    pub fn registry_asked(&self, outcome: &str) {
+        self.registry_requests.with_label_values(&[outcome]).inc();
     }
 
     /// Counts files of dead letters that were merged.

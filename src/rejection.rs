@@ -253,6 +253,12 @@ impl Rejection {
         self
     }
 
+    /// The same, of what begins so many bytes into the body.
+    pub fn shifted(mut self, bytes: u64) -> Self {
+        self.issues.iter_mut().for_each(|issue| issue.offset = issue.offset.map(|offset| offset + bytes));
+        self
+    }
+
     /// The same, with `issues_dropped` more issues found than are kept.
     pub fn with_dropped(self, issues_dropped: usize) -> Self {
         Self { issues_dropped, ..self }

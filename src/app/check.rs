@@ -15,7 +15,7 @@ pub fn check_schemas(loaded: &Loaded) -> Vec<Finding> {
     let mut findings = Vec::new();
     for pipeline in &loaded.config.pipelines {
         let name = Some(pipeline.name.as_str());
-        match app::compile(&loaded.config, pipeline) {
+        match app::compile(&loaded.config, pipeline, None) {
             Ok(plan) => {
                 for warning in plan.events.iter().flat_map(|event| event.schema.warnings()) {
                     let mend = "correct the schema, or ignore this";

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use chrono::{DateTime, Utc};
 
 use crate::broker;
+use crate::config::Secret;
 use crate::ingest::Surroundings;
 use crate::store::flush::{Here, Liveness, Owner};
 
@@ -20,6 +21,17 @@ pub fn surroundings() -> Surroundings {
         generator.generate().expect("a millisecond has room for one more identifier")
     };
     Surroundings { now, ulid: Arc::new(ulid), seed: || fastrand::u64(..) }
+}
+
+/// The value of a secret as it is now.
+pub fn secret(secret: &Secret) -> Result<String, String> {
+    match secret.file() {
+        None => Ok(secret.expose().to_owned()),
+        Some(path) => match std::fs::read_to_string(path) {
+            Ok(content) => Ok(Secret::of_file(path.to_owned(), &content).expose().to_owned()),
+            Err(error) => Err(format!("cannot read {}: {error}", path.display())),
+        },
+    }
 }
 
 /// The clock and the files, for connections to brokers.

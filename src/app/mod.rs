@@ -29,8 +29,9 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use crate::config::{self, Config, Loaded};
-use crate::ingest::Plan;
+use crate::ingest::{Plan, Schemas};
 use crate::metrics::Metrics;
+use crate::registry::Registry;
 use crate::store::{Kind, Op, Report, Store};
 
 /// Reads and checks a configuration file.
@@ -48,12 +49,20 @@ pub fn read_config(path: &Path) -> anyhow::Result<Loaded> {
     Ok(config::load(path, &text, &surroundings)?)
 }
 
+/// What is known of the schemas in the configured registry, of which each question is counted in `metrics`.
+pub fn schemas(config: &Config, metrics: &Arc<Metrics>) -> Option<Arc<Schemas>> {
+    let registry = config.registry.as_ref()?;
+    let metrics = Arc::clone(metrics);
+    let client = Registry::new(registry, machine::secret, move |outcome| metrics.registry_asked(outcome.as_str()));
+    Some(Arc::new(Schemas::new(client, registry, machine::surroundings().seed)))
+}
+
 /// Compiles one pipeline of the configuration.
 ///
 /// # Errors
 /// What is wrong with its schema.
-pub fn compile(config: &Config, pipeline: &config::Pipeline) -> anyhow::Result<Plan> {
-    let plan = Plan::new(pipeline, &config.instance, &|path| std::fs::read(path))?;
+pub fn compile(config: &Config, pipeline: &config::Pipeline, schemas: Option<Arc<Schemas>>) -> anyhow::Result<Plan> {
+    let plan = Plan::new(pipeline, &config.instance, &|path| std::fs::read(path), schemas)?;
     Ok(Plan { blob_bytes: config.dlq.blob_bytes, ..plan })
 }
 

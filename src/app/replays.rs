@@ -31,6 +31,8 @@ pub fn replays(config: Config) -> anyhow::Result<Replays> {
 pub fn replays_over(config: Arc<Config>, store: Store) -> Replays {
     let instance = config.instance.clone();
     let read = |path: &Path| std::fs::read(path);
+    let metrics = Arc::new(Metrics::new(VERSION));
+    let schemas = app::schemas(&config, &metrics);
     Replays {
         log: Log::new(store.clone()),
         records: Arc::new(Records::remembering(store.clone(), READS_MAX, config.dlq.index_bytes)),
@@ -40,8 +42,8 @@ pub fn replays_over(config: Arc<Config>, store: Store) -> Replays {
         draft: Arc::new(|path: &Path| Ok(Box::new(FileDraft::new(path)?))),
         owner: machine::owner(&config.instance),
         liveness: Arc::new(machine::liveness),
-        compile: Arc::new(move |pipeline: &config::Pipeline| Plan::new(pipeline, &instance, &read)),
-        metrics: Arc::new(Metrics::new(VERSION)),
+        compile: Arc::new(move |pipeline: &config::Pipeline| Plan::new(pipeline, &instance, &read, schemas.clone())),
+        metrics,
         config,
         store,
     }

@@ -27,8 +27,9 @@ use crate::store::{Capabilities, Store};
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new(VERSION));
     let store = app::open_store(&config, &metrics)?;
-    let plans =
-        config.pipelines.iter().map(|pipeline| app::compile(&config, pipeline)).collect::<Result<Vec<_>, _>>()?;
+    let schemas = app::schemas(&config, &metrics);
+    let compiled = config.pipelines.iter().map(|pipeline| app::compile(&config, pipeline, schemas.clone()));
+    let plans = compiled.collect::<Result<Vec<_>, _>>()?;
     // Before anybody can ask: a process is ready only when all its pipelines are.
     let plans: Vec<_> = plans
         .into_iter()

@@ -14,9 +14,9 @@ use tracing::{debug, warn};
 
 use super::connect::{Endpoint, endpoint};
 use super::token::{self, NoToken, Tokens};
-use super::web::Web;
 use super::{ConnectError, Surroundings, fresh};
 use crate::config::{RabbitMq, Secret};
+use crate::web::Web;
 
 /// How often a file that holds a token is looked at, at least and at most; between, after a third of what is left.
 const LOOK: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));

@@ -8,9 +8,9 @@ use serde_json::{Map, Value};
 
 use super::connect::endpoint;
 use super::risk::{QueueSettings, Version};
-use super::web::{Answer, Web};
 use super::{Surroundings, fresh};
 use crate::config::RabbitMq;
+use crate::web::{Answer, Web};
 
 /// A longer answer is none. That about one queue with ten thousand consumers has some 5 MB.
 const ANSWER_BYTES_MAX: usize = 16 << 20;

@@ -20,7 +20,6 @@ pub mod publish;
 mod rabbit;
 pub mod risk;
 mod token;
-mod web;
 
 use std::io;
 use std::path::Path;

@@ -12,9 +12,9 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 use url::form_urlencoded;
 
-use super::web::Web;
 use super::{Clock, ReadFile, fresh};
 use crate::config::OAuth2;
+use crate::web::Web;
 
 /// A longer answer of the endpoint is none.
 const ANSWER_BYTES_MAX: usize = 256 * 1024;

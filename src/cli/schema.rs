@@ -177,7 +177,8 @@ impl Trial {
         // The columns must be possible, too.
         columns(&schema)?;
         let limits = Limits { body_bytes_max: BODY_BYTES_MAX, depth_max: DEPTH_MAX };
-        let decoder = Decoder::new(&Wire::new(format, args.framing, schema.types()), limits);
+        let decoder =
+            Decoder::new(&Wire::new(format, args.framing, schema.types(), &std::sync::Arc::default()), limits);
         let validator = is_json.then(|| schema.validator(args.issues_max)).transpose()?;
         Ok(Self { decoder, validator })
     }

@@ -15,6 +15,8 @@ pub struct Config {
     pub instance: String,
     pub rabbitmq: RabbitMq,
     pub store: Store,
+    /// `None`: no body names a schema by an id.
+    pub registry: Option<Registry>,
     pub http: Http,
     pub dlq: Dlq,
     pub log: Log,
@@ -127,6 +129,28 @@ pub struct Store {
     /// PEM of an authority to trust beside the system's.
     pub ca: Option<PathBuf>,
     pub allow_http: bool,
+}
+
+/// Where schemas are known by their ids.
+#[derive(Clone, Debug)]
+pub struct Registry {
+    /// `http://` or `https://`, without user and password, tried in turn; at least one.
+    pub urls: Vec<String>,
+    pub username: Option<String>,
+    pub password: Option<Secret>,
+    /// A bearer token.
+    pub token: Option<Secret>,
+    /// PEM of the authorities to trust beside the system's.
+    pub ca: Option<PathBuf>,
+    /// Longest wait for one answer.
+    pub request_timeout: Duration,
+    /// How long an id that is unknown is not asked for again.
+    pub unknown_for: Duration,
+    /// How long a schema that cannot be used holds back its events.
+    pub unusable_after: Duration,
+    pub schemas_max: usize,
+    /// Bytes of an answer.
+    pub answer_bytes_max: usize,
 }
 
 /// Which store, with what only that kind needs. Prefixes have no leading or trailing slash.
@@ -409,6 +433,8 @@ pub struct When {
     pub message_type: Option<String>,
     /// The property `content_type`, in whatever case, without parameters.
     pub content_type: Option<String>,
+    /// A subject that the schema which the body names is registered under.
+    pub subject: Option<String>,
     /// A pattern of a topic exchange: `*` stands for one word, `#` for any number.
     pub routing_key: Option<String>,
     /// The name of a header, and its value as text.
@@ -501,15 +527,18 @@ pub enum Framing {
     None,
     /// Two bytes and the fingerprint of the schema, as the specification of Avro has it.
     SingleObject,
+    /// A zero and the id of a schema in a registry, of four bytes; of Protobuf then which message of it.
+    Confluent,
 }
 
 impl Framing {
-    pub const ALL: [Framing; 2] = [Framing::None, Framing::SingleObject];
+    pub const ALL: [Framing; 3] = [Framing::None, Framing::SingleObject, Framing::Confluent];
 
     pub const fn as_str(self) -> &'static str {
         match self {
             Framing::None => "none",
             Framing::SingleObject => "single-object",
+            Framing::Confluent => "confluent",
         }
     }
 

@@ -93,6 +93,7 @@ fn places(root: &raw::Root) -> BTreeMap<(Option<String>, String), Place> {
     let oauth2 = root.rabbitmq.as_ref().and_then(|section| section.value.oauth2.as_ref());
     keep(None, oauth2.map_or_else(Vec::new, |section| section.value.places()));
     keep(None, root.store.as_ref().map_or_else(Vec::new, |section| section.value.places()));
+    keep(None, root.registry.as_ref().map_or_else(Vec::new, |section| section.value.places()));
     keep(None, root.http.as_ref().map_or_else(Vec::new, |section| section.value.places()));
     keep(None, root.dlq.as_ref().map_or_else(Vec::new, |section| section.value.places()));
     keep(None, root.run.as_ref().map_or_else(Vec::new, |section| section.value.places()));

@@ -15,7 +15,7 @@ words!(Dedupe: "redelivered" => Redelivered, "window" => Window);
 words!(OnTrip: "divert" => Divert, "pause" => Pause);
 words!(SplitBy: "app_id" => AppId, "routing_key" => RoutingKey, "exchange" => Exchange, "schema" => Schema, "type" => Type);
 words!(Format: "json" => Json, "msgpack" => Msgpack, "avro" => Avro, "protobuf" => Protobuf);
-words!(Framing: "none" => None, "single-object" => SingleObject);
+words!(Framing: "none" => None, "single-object" => SingleObject, "confluent" => Confluent);
 words!(
     TimeFormat: "rfc3339" => Rfc3339,
     "unix_seconds" => UnixSeconds,
@@ -50,6 +50,8 @@ section! {
         rabbitmq: RabbitMq = default({});
         /// The object store that takes the archive, the dead letters and what keeps them consistent.
         store: Store = default({});
+        /// The registry that knows the schemas of bodies with framing = "confluent".
+        registry: Registry = default({});
         /// Metrics and health (/metrics, /healthz and /readyz), and the API (/api/v1).
         http: Http = default({});
         /// The dead letters: how they are stored, and for how long.
@@ -171,6 +173,32 @@ section! {
             because "what is held must be stored long before the broker takes it back";
         /// Objects of one flush that are written at the same time.
         put_concurrency: u64 = default(8), within 1 to 256;
+    }
+
+    /// `[registry]`
+    Registry {
+        /// A schema registry that speaks Confluent's HTTP API, with http:// or https://; several are tried in turn.
+        urls: Vec<Given<Text>> = unset(["https://registry.example.org:8081"]);
+        /// The user, for basic authentication.
+        username: Text = unset("archiver");
+        /// Belongs to username (secret). A secret that is a file is read again for each question.
+        password: Secret = unset({ file = "secrets/registry-password" });
+        /// In place of username and password: what is sent as a bearer token (secret).
+        token: Secret = unset({ file = "secrets/registry-token" });
+        /// Certificates (PEM) of the authorities to trust beside the system's.
+        ca: FilePath = unset("certs/ca.pem");
+        /// Longest wait for one answer. While the registry does not answer, events wait; none becomes a dead letter.
+        request_timeout: Duration = default("10s"), within "100ms" to "5m";
+        /// How long an id that the registry does not know is not asked for again. Its events are dead letters,
+        /// schema.unknown.
+        unknown_for: Duration = default("1m"), within "1s" to "1d";
+        /// A schema that cannot be used holds its events back for that long, should it be the registry that is broken. If
+        /// it still answers the same, they are dead letters, schema.unknown.
+        unusable_after: Duration = default("5m"), within "1s" to "1d";
+        /// Schemas and unknown ids that are kept.
+        schemas_max: u64 = default(10000), within 1 to 1000000;
+        /// A longer answer is none.
+        answer_max: Size = default("4MiB"), within "1KiB" to "256MiB";
     }
 
     /// `[http]`
@@ -318,8 +346,9 @@ section! {
         event: Vec<Given<Event>> = unset([{ name = "placed", schema = "placed.v1.json" }]);
         /// What bodies are.
         format: Format = expected("json");
-        /// What stands in a body before its data: "none", or "single-object" of Avro, two bytes and the fingerprint of
-        /// the schema, which must be that of this pipeline.
+        /// What stands in a body before its data: "none"; "single-object" of Avro, two bytes and the fingerprint of the
+        /// schema, which must be that of this pipeline; or "confluent", a zero and the id of the schema in [registry] that
+        /// the data were written with. Columns and all that is asked of events are then still those of the schema below.
         framing: Framing = default("none");
         /// What events must look like: a JSON Schema, draft 2020-12 or the one its $schema names; for Avro an Avro schema
         /// (.avsc), for Protobuf a descriptor set (.desc, of protoc --include_imports --descriptor_set_out).
@@ -426,6 +455,8 @@ section! {
         r#type: Text = unset("order.placed");
         /// The property content_type, in whatever case and without parameters.
         content_type: Text = unset("application/json");
+        /// A subject of [registry] under which the schema is registered whose id the body has. With framing = "confluent".
+        subject: Text = unset("orders-value");
         /// A pattern for the routing key, as topic exchanges have it: * stands for one word, # for any number.
         routing_key: Text = unset("order.placed.#");
         /// A header and its value.

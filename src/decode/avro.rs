@@ -73,7 +73,8 @@ impl AvroDecoder {
     /// Bytes of the frame before the datum.
     fn framed(&self, body: &[u8]) -> Result<usize, Rejection> {
         match self.framing {
-            Framing::None => Ok(0),
+            // Whoever reads that frame hands over what stands behind it.
+            Framing::None | Framing::Confluent => Ok(0),
             Framing::SingleObject => {
                 let Some((fingerprint, _)) = body.strip_prefix(&SINGLE_OBJECT).and_then(<[u8]>::split_first_chunk)
                 else {

@@ -3,6 +3,7 @@
 
 mod avro; // Avro -> tape
 mod binary; // what binary formats have in common
+mod confluent; // bodies that name their schema in a registry
 mod diagnose; // why a body is not JSON, with the offset
 mod json; // JSON text -> tape
 mod msgpack; // MessagePack -> tape
@@ -14,6 +15,7 @@ mod wire; // which format, with the schema a body was written with
 mod writer; // a tape, value by value
 
 pub use avro::AvroDecoder;
+pub use confluent::{ConfluentDecoder, Frame, Writer, Writers, Written, id_of, wire_of};
 pub use json::JsonDecoder;
 pub use msgpack::MsgpackDecoder;
 pub use protobuf::{ProtobufDecoder, UNKNOWN_FIELDS};

@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 
+use super::confluent::{ConfluentDecoder, WriterText, Writers};
 use super::{AvroDecoder, JsonDecoder, Limits, MsgpackDecoder, ProtobufDecoder};
 use crate::config::{Format, Framing};
 use crate::rejection::Rejection;
@@ -20,6 +21,8 @@ pub enum Wire {
     Msgpack,
     Avro(Arc<avro::Types>, Framing),
     Protobuf(Arc<protobuf::Types>),
+    /// Each body names the schema of a registry it was written with.
+    Confluent(Format, Arc<Writers>),
 }
 
 /// Those that read alike.
@@ -28,6 +31,8 @@ impl PartialEq for Wire {
         match (self, other) {
             (Wire::Avro(one, framing), Wire::Avro(two, other)) => framing == other && one == two,
             (Wire::Protobuf(one), Wire::Protobuf(two)) => one == two,
+            (Wire::Confluent(one, writers), Wire::Confluent(two, others)) => one == two && Arc::ptr_eq(writers, others),
+            (Wire::Confluent(..), _) | (_, Wire::Confluent(..)) => false,
             (one, other) => one.format() == other.format(),
         }
     }
@@ -36,11 +41,14 @@ impl PartialEq for Wire {
 impl Eq for Wire {}
 
 impl Wire {
-    /// Of a format whose bodies consist of `types`.
+    /// Of a format whose bodies consist of `types`, or say by their framing of which of `writers`' schemas.
     ///
     /// # Panics
     /// If the types are of another format.
-    pub fn new(format: Format, framing: Framing, types: &Types) -> Self {
+    pub fn new(format: Format, framing: Framing, types: &Types, writers: &Arc<Writers>) -> Self {
+        if framing == Framing::Confluent {
+            return Wire::Confluent(format, Arc::clone(writers));
+        }
         match (format, types) {
             (Format::Json, _) => Wire::Json,
             (Format::Msgpack, _) => Wire::Msgpack,
@@ -56,6 +64,16 @@ impl Wire {
             Wire::Msgpack => Format::Msgpack,
             Wire::Avro(..) => Format::Avro,
             Wire::Protobuf(_) => Format::Protobuf,
+            Wire::Confluent(format, _) => *format,
+        }
+    }
+
+    /// Takes over what `other`, of the same pipeline at another time, knows of the schemas in a registry.
+    pub fn join(&self, other: &Wire) {
+        if let (Wire::Confluent(_, writers), Wire::Confluent(_, others)) = (self, other)
+            && !Arc::ptr_eq(writers, others)
+        {
+            writers.join(others);
         }
     }
 
@@ -87,12 +105,24 @@ impl Wire {
                 schema: types.text().to_owned(),
                 others: types.others().to_vec(),
                 message: None,
+                framing: None,
+                writers: Vec::new(),
             },
             Wire::Protobuf(types) => Said {
                 format: Format::Protobuf.as_str().to_owned(),
                 schema: BASE64.encode(types.set()),
                 others: Vec::new(),
                 message: Some(types.message().full_name().to_owned()),
+                framing: None,
+                writers: Vec::new(),
+            },
+            Wire::Confluent(format, writers) => Said {
+                format: format.as_str().to_owned(),
+                schema: String::new(),
+                others: Vec::new(),
+                message: None,
+                framing: Some(Framing::Confluent.as_str().to_owned()),
+                writers: writers.to_texts(),
             },
         };
         Some(serde_json::to_string(&said).expect("it is text"))
@@ -100,8 +130,16 @@ impl Wire {
 
     /// What [`Wire::to_text`] wrote; `None`: something else, or something newer.
     pub fn parse(text: &str) -> Option<Self> {
-        let Said { format, schema, others, message } = serde_json::from_str(text).ok()?;
-        match Format::parse(&format)? {
+        let Said { format, schema, others, message, framing, writers } = serde_json::from_str(text).ok()?;
+        let format = Format::parse(&format)?;
+        match framing.as_deref() {
+            None => {}
+            Some(framing) if framing == Framing::Confluent.as_str() => {
+                return Some(Wire::Confluent(format, Arc::new(Writers::of_texts(writers))));
+            }
+            Some(_) => return None,
+        }
+        match format {
             Format::Avro => Some(Wire::Avro(Arc::new(avro::Types::parse(&schema, &others).ok()?), Framing::None)),
             Format::Protobuf => {
                 let set = BASE64.decode(schema).ok()?;
@@ -122,6 +160,19 @@ struct Said {
     others: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<String>,
+    /// Where it is not what an older version of the program knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    framing: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    writers: Vec<WriterText>,
+}
+
+pub(super) fn base64(bytes: &[u8]) -> String {
+    BASE64.encode(bytes)
+}
+
+pub(super) fn of_base64(text: &str) -> Option<Vec<u8>> {
+    BASE64.decode(text).ok()
 }
 
 /// Limits where no pipeline sets others. A value takes up to forty times its bytes while it is read.
@@ -133,6 +184,7 @@ pub enum Decoder {
     Msgpack(MsgpackDecoder),
     Avro(AvroDecoder),
     Protobuf(ProtobufDecoder),
+    Confluent(Box<ConfluentDecoder>),
 }
 
 impl Decoder {
@@ -142,6 +194,9 @@ impl Decoder {
             Wire::Msgpack => Decoder::Msgpack(MsgpackDecoder::new(limits)),
             Wire::Avro(types, framing) => Decoder::Avro(AvroDecoder::new(Arc::clone(types), *framing, limits)),
             Wire::Protobuf(types) => Decoder::Protobuf(ProtobufDecoder::new(Arc::clone(types), limits)),
+            Wire::Confluent(format, writers) => {
+                Decoder::Confluent(Box::new(ConfluentDecoder::new(*format, Arc::clone(writers), limits)))
+            }
         }
     }
 
@@ -155,6 +210,7 @@ impl Decoder {
             Decoder::Msgpack(decoder) => decoder.decode(body, then),
             Decoder::Avro(decoder) => decoder.decode(body, then),
             Decoder::Protobuf(decoder) => decoder.decode(body, then),
+            Decoder::Confluent(decoder) => decoder.decode(body, then),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::archive::{Batches, Refused, Row, time};
 use crate::config::{PipelineKind, TimeFormat};
 use crate::content::{self, Closed, Encoding};
-use crate::decode::{Decoder, Limits, Wire};
+use crate::decode::{Decoder, Limits, Wire, Writers};
 use crate::dlq::death::{self, Death};
 use crate::event::{Delivery, Message, Unreadable};
 use crate::ingest::arrival::Arrival;
@@ -38,6 +38,7 @@ pub struct Rejected {
 /// Judges deliveries; keeps only buffers between two, and which kinds of unknown events it saw.
 pub struct Judge {
     plan: Arc<Plan>,
+    writers: Arc<Writers>,
     /// One for each way in which bodies are written.
     decoders: Vec<Decoder>,
     /// The decoder of each type of events.
@@ -62,7 +63,8 @@ impl Judge {
         });
         let decoder_of = decoder_of.collect();
         let decoders = wires.into_iter().map(|wire| Decoder::new(wire, limits)).collect();
-        Self { decoders, decoder_of, unknown: Unknown::default(), plain: Vec::new(), plan }
+        let (writers, unknown) = (plan.writers(), Unknown::default());
+        Self { writers, decoders, decoder_of, unknown, plain: Vec::new(), plan }
     }
 
     /// Decodes and validates `arrival` and appends it to `batches` as the row of the flush's delivery `number`. With
@@ -89,7 +91,7 @@ impl Judge {
         }
         if !delivery.message.unreadable.is_empty() {
             let rejection = unreadable(&delivery.message.unreadable);
-            return Err(undecoded(Unread { rejection, event: plan.candidate(&delivery.message, 0) }));
+            return Err(undecoded(Unread { rejection, event: plan.candidate(&delivery.message, 0, &self.writers) }));
         }
         let judged = self.read(&delivery.message, arrival.event, |place, tape| {
             // By a closure of its own: the borrow is as short as one call.
@@ -121,11 +123,11 @@ impl Judge {
         known: Option<usize>,
         mut then: impl FnMut(usize, &Tape<'_>) -> R,
     ) -> Result<R, Unread> {
-        let Self { plan, decoders, decoder_of, unknown, plain } = self;
+        let Self { plan, writers, decoders, decoder_of, unknown, plain } = self;
         let types = &plan.config.events;
         // What the first that could be decoded is told by, and why the first that could not be was refused.
         let (mut kind, mut refused) = (None, None);
-        let mut candidate = known.or_else(|| plan.candidate(message, 0));
+        let mut candidate = known.or_else(|| plan.candidate(message, 0, writers));
         while let Some(first) = candidate {
             let decoder = &mut decoders[decoder_of[first]];
             let read = decode(decoder, plain, message, plan.config.body_bytes_max, |tape| {
@@ -135,7 +137,7 @@ impl Judge {
                     if known.is_some() || fits_event(&types[place].when, tape.root()) {
                         return Ok(then(place, tape));
                     }
-                    match plan.candidate(message, place + 1) {
+                    match plan.candidate(message, place + 1, writers) {
                         Some(next) if decoder_of[next] == decoder_of[first] => place = next,
                         next => return Err((next, select::kind(types, message, Some(tape.root())))),
                     }
@@ -152,7 +154,7 @@ impl Judge {
                     // Only what a field decides may be of a type whose bodies are written otherwise.
                     let by_field = known.is_none() && types[first].when.field.is_some();
                     let mut others = (first + 1..types.len()).filter(|place| decoder_of[*place] != decoder_of[first]);
-                    others.find(|place| by_field && fits_message(&types[*place].when, message))
+                    others.find(|place| by_field && fits_message(&types[*place].when, message, writers))
                 }
             };
         }
@@ -174,8 +176,8 @@ struct Unread {
 
 impl Plan {
     /// The place of the first type from `from` on that the message can be of.
-    fn candidate(&self, message: &Message, from: usize) -> Option<usize> {
-        (from..self.config.events.len()).find(|place| fits_message(&self.config.events[*place].when, message))
+    fn candidate(&self, message: &Message, from: usize, writers: &Writers) -> Option<usize> {
+        (from..self.config.events.len()).find(|place| fits_message(&self.config.events[*place].when, message, writers))
     }
 }
 
@@ -247,6 +249,9 @@ fn archive_event(
     is_repeat: Option<IsRepeat<'_>>,
 ) -> Result<Verdict, Rejection> {
     let plan = &pipeline.events[place];
+    if let Some(of_others) = &plan.of_others {
+        of_others.check(tape)?;
+    }
     if let Some(validator) = &plan.validator {
         validator.check(tape)?;
     }

@@ -226,6 +226,10 @@ impl ListRun<'_> {
                     failure = batch.failure;
                     self.ends.extend(batch.ends);
                     let judged = batch.arrivals.len();
+                    if self.parts.plan.learn(&batch.arrivals, &stop.drain).await.is_err() {
+                        self.report.stopped = true;
+                        break;
+                    }
                     if let Some(last) = batch.arrivals.last() {
                         let receipt = self.parts.metrics.ledger.receive(judged as u64, last.delivery.tag);
                         let take = move |worker: &mut Worker| {

@@ -11,6 +11,7 @@ mod list; // the same path for a fixed list of deliveries, which resumes
 mod pipeline; // shards: connect, run, connect again
 mod plan; // what a pipeline's shards share, built once
 mod repeats; // what is durable already of what comes again
+mod schemas; // schemas of a registry, known before they are needed
 mod select; // which type an event is of
 mod shard; // one consumer's life: intake, worker, commits, acks
 mod worker; // the CPU side of a shard: judge, batch, seal, encode
@@ -22,6 +23,7 @@ pub use list::{Batch, List, ListError, ListParts, ListReport, Place, Watch, take
 pub use pipeline::{LookAt, PipelineParts, ShardPanicked, run_pipeline};
 pub use plan::{EventPlan, Plan, PlanError, Surroundings, language};
 pub use repeats::LookBackLimits;
+pub use schemas::Schemas;
 pub use select::Wires;
 pub use shard::Stop;
 pub use worker::{Origin, Sealed, SealedObject, Worker};

@@ -185,6 +185,11 @@ async fn run_shard(parts: PipelineParts, shared: Shared, shard: u16, stop: Stop)
         if parts.committer.await_store(&stop).await.is_none() {
             break;
         }
+        if let Some(schemas) = &parts.plan.schemas
+            && schemas.await_answers(&config.name, &stop.drain).await.is_err()
+        {
+            break;
+        }
         // Before the same deliveries come again, what was made of them must be decided.
         abort_unresolved(&parts, &mut unresolved).await;
         if !unresolved.is_empty() {
@@ -265,7 +270,7 @@ fn report_end(parts: &PipelineParts, shard: u16, end: &EpochEnd) -> bool {
         // The breaker said so, once for all shards.
         EpochEnd::Paused => true,
         EpochEnd::Aborted => {
-            warn!(%pipeline, shard, "a flush was given up: what the shard held is back in the queue, connecting again when the store takes writes");
+            warn!(%pipeline, shard, "a flush was given up: what the shard held is back in the queue, connecting again when the store, and the schema registry, answer");
             true
         }
     }

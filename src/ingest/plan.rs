@@ -5,16 +5,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use tokio_util::sync::CancellationToken;
 use ulid::Ulid;
 
 use crate::archive::{self, Layout, LayoutError, LayoutOptions};
 use crate::broker::Backoff;
-use crate::config::{self, Format, PipelineKind};
-use crate::decode::Wire;
+use crate::config::{self, Format, Framing, PipelineKind};
+use crate::decode::{Wire, Writers};
 use crate::dlq::record::Origin;
+use crate::event::Message;
+use crate::ingest::arrival::Arrival;
+use crate::ingest::repeats::GivenUp;
+use crate::ingest::schemas::Schemas;
 use crate::ingest::select::Wires;
 use crate::schema::columns::{ColumnsError, columns};
-use crate::schema::{Language, ReadFile, Schema, SchemaError, Validator};
+use crate::schema::{Language, ReadFile, Schema, SchemaError, Types, Validator};
 
 /// What only the rim may have: the clock and randomness, lent to the flows.
 #[derive(Clone)]
@@ -42,6 +47,8 @@ pub struct Plan {
     pub instance: String,
     /// The types of its events in the order of the configuration, at least one.
     pub events: Vec<EventPlan>,
+    /// What is known of the schemas that bodies name; `None`: none does.
+    pub schemas: Option<Arc<Schemas>>,
     /// Bodies of dead letters larger than this are objects of their own.
     pub blob_bytes: usize,
 }
@@ -55,6 +62,8 @@ pub struct EventPlan {
     pub wire: Wire,
     /// What is asked of events beside what their decoder sees to; `None`: nothing.
     pub validator: Option<Arc<Validator>>,
+    /// What the schema asks of data that others wrote; `None`: the decoder sees to that.
+    pub of_others: Option<Arc<Validator>>,
     pub layout: Arc<Layout>,
 }
 
@@ -70,16 +79,23 @@ pub enum PlanError {
 }
 
 impl Plan {
-    /// Compiles `config`; schemas are read through `read`.
+    /// Compiles `config`; schemas are read through `read`, and those that bodies name are known to `schemas`.
     ///
     /// # Errors
     /// What is wrong with the schema, and where.
-    pub fn new(config: &config::Pipeline, instance: &str, read: ReadFile<'_>) -> Result<Self, PlanError> {
-        let events = config.events.iter().map(|event| EventPlan::new(config, event, read));
+    pub fn new(
+        config: &config::Pipeline,
+        instance: &str,
+        read: ReadFile<'_>,
+        schemas: Option<Arc<Schemas>>,
+    ) -> Result<Self, PlanError> {
+        let writers = schemas.as_ref().map(|schemas| Arc::clone(schemas.writers())).unwrap_or_default();
+        let events = config.events.iter().map(|event| EventPlan::new(config, event, &writers, read));
         Ok(Self {
             config: config.clone(),
             instance: instance.to_owned(),
             events: events.collect::<Result<_, _>>()?,
+            schemas,
             blob_bytes: BLOB_BYTES,
         })
     }
@@ -93,10 +109,7 @@ impl Plan {
             format: event.map_or_else(String::new, |event| event.config.format.as_str().to_owned()),
             schema: event.map_or_else(String::new, |event| event.schema.label()),
             schema_hash: event.map(|event| event.schema.hash().to_owned()),
-            wire: event
-                .map(|event| &event.wire)
-                .filter(|wire| matches!(wire, Wire::Avro(..) | Wire::Protobuf(_)))
-                .cloned(),
+            wire: event.map(|event| &event.wire).filter(|wire| !matches!(wire, Wire::Json | Wire::Msgpack)).cloned(),
             instance: self.instance.clone(),
             shard: shard.into(),
             version: crate::VERSION.to_owned(),
@@ -108,7 +121,34 @@ impl Plan {
         let (mut config, mut events) = (self.config.clone(), self.events.clone());
         config.events[place] = event.config.clone();
         events[place] = event;
-        Self { config, instance: self.instance.clone(), events, blob_bytes: self.blob_bytes }
+        let (instance, schemas) = (self.instance.clone(), self.schemas.clone());
+        Self { config, instance, events, schemas, blob_bytes: self.blob_bytes }
+    }
+
+    /// What is known of the schemas that bodies name.
+    pub fn writers(&self) -> Arc<Writers> {
+        self.schemas.as_ref().map(|schemas| Arc::clone(schemas.writers())).unwrap_or_default()
+    }
+
+    /// The ids of schemas in the bodies of `messages` that must be asked for before they are judged.
+    pub fn missing<'m>(&self, messages: impl Iterator<Item = &'m Message>) -> Vec<u32> {
+        let named = self.config.events.iter().any(|event| event.framing == Framing::Confluent);
+        match self.schemas.as_ref().filter(|_| named) {
+            Some(schemas) => schemas.missing(messages, self.config.body_bytes_max),
+            None => Vec::new(),
+        }
+    }
+
+    /// Waits until the schemas that the bodies of `arrivals` name are known.
+    ///
+    /// # Errors
+    /// [`GivenUp`]: when `over`.
+    pub async fn learn(&self, arrivals: &[Arrival], over: &CancellationToken) -> Result<(), GivenUp> {
+        let missing = self.missing(arrivals.iter().map(|arrival| &arrival.delivery.message));
+        match &self.schemas {
+            Some(schemas) if !missing.is_empty() => schemas.learn(&self.config.name, &missing, None, over).await,
+            _ => Ok(()),
+        }
     }
 
     /// `name@version` of the schemas of all types, as people are told.
@@ -119,7 +159,8 @@ impl Plan {
 
     /// How its bodies are written, whatever their type.
     pub fn wires(&self) -> Wires {
-        Wires::new(self.events.iter().map(|event| (event.config.when.clone(), event.wire.clone())).collect())
+        let types = self.events.iter().map(|event| (event.config.when.clone(), event.wire.clone()));
+        Wires::new(types.collect(), self.writers())
     }
 }
 
@@ -128,7 +169,12 @@ impl EventPlan {
     ///
     /// # Errors
     /// As [`Plan::new`].
-    pub fn new(pipeline: &config::Pipeline, config: &config::EventType, read: ReadFile<'_>) -> Result<Self, PlanError> {
+    pub fn new(
+        pipeline: &config::Pipeline,
+        config: &config::EventType,
+        writers: &Arc<Writers>,
+        read: ReadFile<'_>,
+    ) -> Result<Self, PlanError> {
         let language = language(config);
         let schema = match pipeline.kind {
             PipelineKind::Events => {
@@ -146,6 +192,19 @@ impl EventPlan {
             (_, None) => None,
         };
         let validator = rules.map(|rules| rules.validator(pipeline.issues_max)).transpose()?.map(Arc::new);
+        let of_others = match (config.framing, schema.types()) {
+            (Framing::Confluent, Types::Avro(types)) => Some(types.json_schema_of_others()),
+            (Framing::Confluent, Types::Protobuf(types)) => Some(types.json_schema_of_others()),
+            _ => None,
+        };
+        let of_others = match of_others {
+            Some(text) => {
+                let read = |_: &Path| Ok(text.to_string().into_bytes());
+                let schema = Schema::load(&Language::JsonSchema, schema.path(), &config.schema_name, 0, &read)?;
+                Some(Arc::new(schema.validator(pipeline.issues_max)?))
+            }
+            None => None,
+        };
         let options = LayoutOptions {
             schema_label: schema.label(),
             partition_by: config.partition_by.clone(),
@@ -156,9 +215,10 @@ impl EventPlan {
         let layout = Layout::new(&columns(&schema)?.fields, options)?;
         Ok(Self {
             config: config.clone(),
-            wire: Wire::new(config.format, config.framing, schema.types()),
+            wire: Wire::new(config.format, config.framing, schema.types(), writers),
             schema,
             validator,
+            of_others,
             layout: Arc::new(layout),
         })
     }

@@ -3,20 +3,23 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::config::{EventType, When};
-use crate::decode::Wire;
+use crate::config::{EventType, Framing, When};
+use crate::content;
+use crate::decode::{Wire, Writers};
 use crate::event::{HeaderValue, Message};
+use crate::ingest::schemas::id_in;
 use crate::rejection::{Code, Issue, Rejection};
 use crate::value::{Node, Value};
 
 /// Whether a message is of the type, as far as it can be told without its body.
-pub(super) fn fits_message(when: &When, message: &Message) -> bool {
+pub(super) fn fits_message(when: &When, message: &Message, writers: &Writers) -> bool {
     let properties = &message.properties;
     let is = |asked: &Option<String>, found: Option<&str>| asked.is_none() || asked.as_deref() == found;
     let content_type =
         |asked: &String| properties.content_type.as_deref().is_some_and(|found| same_media(asked, found));
     is(&when.message_type, properties.kind.as_deref())
         && when.content_type.as_ref().is_none_or(content_type)
+        && when.subject.as_ref().is_none_or(|subject| has_subject(message, subject, writers))
         && when.routing_key.as_ref().is_none_or(|pattern| fits_topic(pattern, &message.routing_key))
         && when.header.as_ref().is_none_or(|(name, value)| header(message, name).as_deref() == Some(value))
 }
@@ -26,6 +29,14 @@ pub(super) fn fits_event(when: &When, event: Value<'_>) -> bool {
     when.field
         .as_ref()
         .is_none_or(|(pointer, value)| event.pointer(pointer.segments()).and_then(text).as_deref() == Some(value))
+}
+
+/// Bodies are opened up to here to be told apart; those that are longer are of no subject.
+const OPENED_BYTES_MAX: usize = content::BYTES_MAX;
+
+fn has_subject(message: &Message, subject: &String, writers: &Writers) -> bool {
+    let writer = id_in(message, OPENED_BYTES_MAX, &mut Vec::new()).and_then(|id| writers.get(id));
+    writer.is_some_and(|writer| writer.subjects.contains(subject))
 }
 
 /// Two media types, in whatever case; parameters of the second do not count.
@@ -85,24 +96,25 @@ fn fits_topic(pattern: &str, key: &str) -> bool {
 #[derive(Clone, Debug)]
 pub struct Wires {
     types: Arc<[(When, Wire)]>,
+    writers: Arc<Writers>,
 }
 
 impl Wires {
     /// Of types that are asked in that order, at least one.
-    pub(super) fn new(types: Vec<(When, Wire)>) -> Self {
-        Self { types: types.into() }
+    pub(super) fn new(types: Vec<(When, Wire)>, writers: Arc<Writers>) -> Self {
+        Self { types: types.into(), writers }
     }
 
     /// That of the first type the message can be of; of none: that of the first.
     pub fn of(&self, message: &Message) -> &Wire {
-        let found = self.types.iter().find(|(when, _)| fits_message(when, message));
+        let found = self.types.iter().find(|(when, _)| fits_message(when, message, &self.writers));
         &found.unwrap_or(&self.types[0]).1
     }
 }
 
 impl From<Wire> for Wires {
     fn from(wire: Wire) -> Self {
-        Self::new(vec![(When::default(), wire)])
+        Self::new(vec![(When::default(), wire)], Arc::default())
     }
 }
 
@@ -145,6 +157,10 @@ pub(super) fn kind(types: &[EventType], message: &Message, event: Option<Value<'
     }
     if asked(|when| when.content_type.is_some()) {
         tell("content_type", message.properties.content_type.as_deref());
+    }
+    if types.iter().any(|event| event.framing == Framing::Confluent) {
+        let id = id_in(message, OPENED_BYTES_MAX, &mut Vec::new()).map(|id| id.to_string());
+        tell("schema id", id.as_deref());
     }
     let headers: BTreeSet<&str> =
         types.iter().filter_map(|event| event.when.header.as_ref()).map(|(name, _)| name.as_str()).collect();
@@ -201,14 +217,15 @@ mod tests {
             },
             ..Message::default()
         };
+        let none = Writers::default();
         let asked = When {
             message_type: Some("order".to_owned()),
             content_type: Some("application/json".to_owned()),
             routing_key: Some("order.#".to_owned()),
             header: Some(("version".to_owned(), "2".to_owned())),
-            field: None,
+            ..When::default()
         };
-        assert!(fits_message(&When::default(), &message) && fits_message(&asked, &message));
+        assert!(fits_message(&When::default(), &message, &none) && fits_message(&asked, &message, &none));
         let others = [
             When { message_type: Some("Order".to_owned()), ..asked.clone() },
             When { content_type: Some("text/json".to_owned()), ..asked.clone() },
@@ -216,7 +233,7 @@ mod tests {
             When { header: Some(("version".to_owned(), "3".to_owned())), ..asked.clone() },
             When { header: Some(("Version".to_owned(), "2".to_owned())), ..asked },
         ];
-        assert!(others.iter().all(|when| !fits_message(when, &message)));
+        assert!(others.iter().all(|when| !fits_message(when, &message, &none)));
     }
 
     #[test]

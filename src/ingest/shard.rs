@@ -351,14 +351,23 @@ impl Epoch<'_> {
         let receipt = self.parts.metrics.ledger.receive(deliveries.len() as u64, last.tag);
         let kind = &self.parts.plan.config.kind;
         let arrivals: Vec<_> = deliveries.into_iter().map(|delivery| Arrival::of_queue(delivery, kind)).collect();
-        if !arrivals.iter().any(|arrival| self.may_repeat(arrival)) {
+        let missing = self.parts.plan.missing(arrivals.iter().map(|arrival| &arrival.delivery.message));
+        let may_repeat = arrivals.iter().any(|arrival| self.may_repeat(arrival));
+        if !may_repeat && missing.is_empty() {
             return self.judge(arrivals, receipt);
         }
-        self.suspect = (self.care == Care::Alone).then(|| Suspect::of(&arrivals[0].delivery.message));
+        self.suspect = (may_repeat && self.care == Care::Alone).then(|| Suspect::of(&arrivals[0].delivery.message));
         let letters: Vec<_> = arrivals.iter().filter_map(Arrival::letter).collect();
         let (look_back, name, over) = (Arc::clone(&self.parts.look_back), self.name.clone(), self.over.clone());
         let (journal, suspect) = (Arc::clone(&self.parts.journal), self.suspect.clone());
+        let plan = Arc::clone(&self.parts.plan);
         let task = tokio::spawn(async move {
+            if let (false, Some(schemas)) = (missing.is_empty(), &plan.schemas) {
+                schemas.learn(&plan.config.name, &missing, Some(look_back.hold_max()), &over).await?;
+            }
+            if !may_repeat {
+                return Ok(Found::Known(HashMap::new()));
+            }
             look_back.refresh(&name, &over).await?;
             match suspect {
                 Some(suspect) if look_back.held_against(&journal, &suspect, &over).await? => Ok(Found::Condemned),

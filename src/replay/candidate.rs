@@ -146,7 +146,7 @@ impl Candidate {
             rules: None,
             ..now.config.clone()
         };
-        let mut tried = EventPlan::new(&current.config, &event, &|path| self.read(path))?;
+        let mut tried = EventPlan::new(&current.config, &event, &current.writers(), &|path| self.read(path))?;
         if now.config.rules.is_some() {
             // They are the pipeline's own, and no part of what is tried.
             tried.validator.clone_from(&now.validator);

@@ -155,6 +155,7 @@ pub(super) trait Sink {
 
 /// The worker of a pipeline whose flushes go nowhere.
 pub(super) struct Trial {
+    plan: Arc<ingest::Plan>,
     worker: Option<Worker>,
     metrics: Arc<PipelineMetrics>,
 }
@@ -164,8 +165,8 @@ impl Trial {
         // A ledger of its own: nothing is delivered, and nothing kept.
         let metrics = Metrics::new(crate::VERSION).pipeline(&plan.config.name, 1);
         let origin = Origin { shard: 0, source: AttemptSource::Replay, file: None };
-        let worker = Worker::new(plan, replays.surroundings.clone(), Arc::clone(&metrics), origin, None);
-        Self { worker: Some(worker), metrics }
+        let worker = Worker::new(Arc::clone(&plan), replays.surroundings.clone(), Arc::clone(&metrics), origin, None);
+        Self { plan, worker: Some(worker), metrics }
     }
 
     /// Judges and encodes everything; `sink` gets what would be written.
@@ -186,6 +187,9 @@ impl Trial {
                 return Err(ListError::Source(failure).into());
             }
             let Some(last) = batch.arrivals.last().map(|last| last.delivery.tag) else { continue };
+            if self.plan.learn(&batch.arrivals, &stop.drain).await.is_err() {
+                return Err(ReplayError::Stopped);
+            }
             let receipt = self.metrics.ledger.receive(batch.arrivals.len() as u64, last);
             let sealed = self.lend(move |worker| worker.take(batch.arrivals, receipt)).await;
             sealed.into_iter().for_each(|sealed| sink.flush(sealed));

@@ -150,7 +150,10 @@ impl Feed {
     }
 
     fn given(&self, letter: Returnable) -> (Message, Given) {
-        let Returnable { id, message, received_at, groups, attempts, .. } = letter;
+        let Returnable { id, message, received_at, groups, attempts, wire, .. } = letter;
+        if let (Some(fix), Some(wire)) = (&self.fix, &wire) {
+            fix.learn(&message, wire);
+        }
         let lineage = Lineage { letter: id, attempt: attempts + 1, job: self.job, groups };
         let (message, before) = self.mend(message);
         (message, Given { lineage, first_arrived: Some(received_at), before })

@@ -235,6 +235,7 @@ fn show_when(when: &config::When) -> String {
     let parts = [
         when.message_type.as_deref().map(|value| pair("type", value)),
         when.content_type.as_deref().map(|value| pair("content_type", value)),
+        when.subject.as_deref().map(|value| pair("subject", value)),
         when.routing_key.as_deref().map(|value| pair("routing_key", value)),
         when.header.as_ref().map(|(name, value)| pair(&format!("header {name}"), value)),
         when.field.as_ref().map(|(pointer, value)| pair(pointer.as_str(), value)),

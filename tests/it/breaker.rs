@@ -109,7 +109,7 @@ impl Running {
         };
         let read = |path: &Path| std::fs::read(path);
         let parts = PipelineParts {
-            plan: Arc::new(Plan::new(&config, "host_1", &read).expect("the pipeline compiles")),
+            plan: Arc::new(Plan::new(&config, "host_1", &read, None).expect("the pipeline compiles")),
             surroundings,
             metrics: Arc::clone(&shared),
             broker: Arc::new(broker.clone()),

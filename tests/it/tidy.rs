@@ -9,9 +9,9 @@ use std::path::Path;
 /// A module, and the layer it belongs to. A module may use those of the layers below its own, and of its own only where
 /// [`SIBLINGS`] says so.
 const LAYERS: &[(&str, &[&str])] = &[
-    ("words", &["column", "content", "event", "headers", "mask", "metrics", "receipt", "rejection", "value"]),
+    ("words", &["column", "content", "event", "headers", "mask", "metrics", "receipt", "rejection", "value", "web"]),
     ("config", &["config"]),
-    ("parts", &["archive", "broker", "decode", "dlq", "schema", "store"]),
+    ("parts", &["archive", "broker", "decode", "dlq", "registry", "schema", "store"]),
     ("flows", &["ingest", "replay"]),
     ("rim", &["http", "cli", "app", "main"]),
 ];
@@ -28,7 +28,7 @@ const CONTAINED: &[(&str, &[&str], &str)] = &[
     ("axum", &["http"], "the rest must not know that it is served"),
     ("prometheus", &["metrics"], "metrics are named in one table"),
     ("jsonschema", &["schema"], "one place gives verdicts"),
-    ("reqwest", &["broker"], "one place speaks HTTP to what stands beside a broker"),
+    ("reqwest", &["broker", "registry", "web"], "one place speaks HTTP to what stands beside us"),
     ("std::env", &["app"], "take the value as an argument"),
     ("std::fs", &["app", "cli", "broker", "store"], "take a reader or the bytes as an argument"),
     ("tokio::fs", &["app", "cli", "broker", "store"], "take a reader or the bytes as an argument"),

@@ -20,6 +20,8 @@ const HEX_LINE: usize = 16;
 pub(super) fn write(out: &mut impl Write, body: &[u8], form: BodyForm, broken_at: Option<u64>) -> io::Result<()> {
     let broken_at = broken_at.map(|offset| usize::try_from(offset).unwrap_or(usize::MAX).min(body.len()));
     let text = std::str::from_utf8(body).ok();
+    // No text that people write holds a zero; frames of binary formats do.
+    let text = text.filter(|_| form != BodyForm::Auto || !body.contains(&0));
     let json = text.filter(|_| is_json(body));
     let length = body.len();
     match (form, json, text) {

@@ -129,14 +129,14 @@ fn named(pipeline: &raw::Pipeline, section: &raw::Event, reader: &mut Reader<'_>
         return None;
     };
     let when = match &section.when {
-        Some(given) => when(&given.value, format.value, reader),
+        Some(given) => when(&given.value, &merged, format.value, reader),
         None => Some(When::default()),
     };
     let event = event(&merged, Some(name.clone()?), when.clone().unwrap_or_default(), reader);
     when.and(event)
 }
 
-fn when(section: &raw::When, format: Format, reader: &mut Reader<'_>) -> Option<When> {
+fn when(section: &raw::When, event: &raw::Pipeline, format: Format, reader: &mut Reader<'_>) -> Option<When> {
     let text = |given: &Option<Given<Text>>| given.as_ref().map(|given| given.value.value.clone());
     let pair = |given: &Option<Given<raw::Named>>| match given {
         Some(given) => {
@@ -155,9 +155,15 @@ fn when(section: &raw::When, format: Format, reader: &mut Reader<'_>) -> Option<
         reader.notes.error(&given.place, problem, "tell the type by a property, a header or the routing key");
         return None;
     }
+    let is_framed = event.framing.as_ref().is_some_and(|given| given.value == Framing::Confluent);
+    if let (Some(given), false) = (&section.subject, is_framed) {
+        reader.notes.error(&given.place, "is only for bodies that name their schema", "add framing = \"confluent\"");
+        return None;
+    }
     let when = When {
         message_type: text(&section.r#type),
         content_type: text(&section.content_type),
+        subject: text(&section.subject),
         routing_key: text(&section.routing_key),
         header: pair(&section.header)?.map(|(name, value)| (name.value.value, value)),
         field,
@@ -221,8 +227,14 @@ fn binary(
             fits = false;
         }
     };
-    let framing = section.framing.as_ref().filter(|given| given.value != Framing::None).map(|given| &given.place);
-    only(framing, &[Format::Avro], "remove it", reader);
+    if let Some(framing) = &section.framing {
+        let fitting: &[Format] = match framing.value {
+            Framing::None => &Format::ALL,
+            Framing::SingleObject => &[Format::Avro],
+            Framing::Confluent => &[Format::Json, Format::Avro, Format::Protobuf],
+        };
+        only(Some(&framing.place), fitting, "remove it", reader);
+    }
     only(section.message.as_ref().map(|given| &given.place), &[Format::Protobuf], "remove it", reader);
     let rules = section.rules.as_ref().map(|given| &given.place);
     only(rules, &[Format::Avro, Format::Protobuf], "put what it says into the schema", reader);

@@ -6,6 +6,7 @@ mod http;
 mod masked;
 mod pipelines;
 mod rabbitmq;
+mod registry;
 mod rules; // `[[dlq.rule]]`
 mod store;
 
@@ -24,6 +25,7 @@ pub(super) fn config(root: &raw::Root, reader: &mut Reader<'_>, file: &std::path
     let instance = run.and_then(|run| instance(run, reader));
     let rabbitmq = root.rabbitmq.as_ref().and_then(|section| rabbitmq::check(&section.value, reader));
     let store = root.store.as_ref().and_then(|section| store::check(&section.value, reader));
+    let registry = root.registry.as_ref().and_then(|section| registry::check(&section.value, root, reader));
     let http = root.http.as_ref().and_then(|section| http::check(&section.value, reader));
     let dlq = root.dlq.as_ref().and_then(|section| dlq(&section.value, reader));
     let log = root.log.as_ref().and_then(|section| log(&section.value, reader));
@@ -37,6 +39,7 @@ pub(super) fn config(root: &raw::Root, reader: &mut Reader<'_>, file: &std::path
         instance: instance?,
         rabbitmq: rabbitmq?,
         store: store?,
+        registry: registry?,
         http: http?,
         dlq: dlq?,
         log: log?,

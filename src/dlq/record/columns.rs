@@ -98,6 +98,7 @@ pub(super) const RETURNABLE: &[&str] = &[
     ID,
     RECEIVED_AT,
     DEAD_AT,
+    SCHEMA_HASH,
     EXCHANGE,
     ROUTING_KEY,
     REDELIVERED,

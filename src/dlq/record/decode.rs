@@ -204,7 +204,8 @@ impl File {
         let schema = self.metadata.metadata().file_metadata().schema_descr();
         let mask = ProjectionMask::columns(schema, columns::RETURNABLE.iter().copied());
         let reader = self.reader().with_projection(mask);
-        read_picked(reader, self.all_row_groups(), picked, read_returnable, each)
+        let read = |batch: &RecordBatch, letters: &mut Vec<Returnable>| read_returnable(batch, self.wires(), letters);
+        read_picked(reader, self.all_row_groups(), picked, read, each)
     }
 
     fn all_row_groups(&self) -> Vec<usize> {

@@ -20,6 +20,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
 use super::{Attempt, DeadLetter, FORMAT, FORMAT_KEY, Origin, WIRES_KEY, columns, issues};
+use crate::decode::Wire;
 use crate::dlq::arrays::{instants, list, text, text_or_null};
 use crate::dlq::index::{INDEX_KEY, Index, REPLACES_KEY};
 use crate::event::{HeaderValue, Properties, Unreadable};
@@ -67,7 +68,9 @@ pub struct Encoder<W: Write + Send> {
     writer: ArrowWriter<W>,
     index: Index,
     /// How to read bodies, by the hash of their schema, where the format alone does not say it.
-    wires: BTreeMap<String, String>,
+    wires: BTreeMap<String, Wire>,
+    /// What was noted last: letters of one origin mostly come together.
+    noted: Option<Arc<Origin>>,
 }
 
 impl<W: Write + Send> Encoder<W> {
@@ -89,7 +92,7 @@ impl<W: Write + Send> Encoder<W> {
 
     fn new(out: W, order: Order) -> Result<Self, EncodeError> {
         let writer = ArrowWriter::try_new(out, columns::schema(), Some(properties(order))).map_err(EncodeError)?;
-        Ok(Self { writer, index: Index::default(), wires: BTreeMap::new() })
+        Ok(Self { writer, index: Index::default(), wires: BTreeMap::new(), noted: None })
     }
 
     /// # Errors
@@ -108,13 +111,16 @@ impl<W: Write + Send> Encoder<W> {
         Ok(())
     }
 
-    fn note_wire(&mut self, origin: &Origin) {
+    fn note_wire(&mut self, origin: &Arc<Origin>) {
         let (Some(wire), Some(hash)) = (&origin.wire, &origin.schema_hash) else { return };
-        if !self.wires.contains_key(hash)
-            && let Some(text) = wire.to_text()
-        {
-            self.wires.insert(hash.clone(), text);
+        if self.noted.as_ref().is_some_and(|noted| Arc::ptr_eq(noted, origin)) {
+            return;
         }
+        match self.wires.get(hash) {
+            Some(known) => known.join(wire),
+            None => _ = self.wires.insert(hash.clone(), wire.clone()),
+        }
+        self.noted = Some(Arc::clone(origin));
     }
 
     /// Ends the file and gives `out` back.
@@ -135,7 +141,9 @@ impl<W: Write + Send> Encoder<W> {
             self.writer.append_key_value_metadata(KeyValue::new(INDEX_KEY.to_owned(), text));
         }
         if !self.wires.is_empty() {
-            let text = serde_json::to_string(&self.wires).expect("it is text");
+            let texts: BTreeMap<&String, String> =
+                self.wires.iter().filter_map(|(hash, wire)| Some((hash, wire.to_text()?))).collect();
+            let text = serde_json::to_string(&texts).expect("it is text");
             self.writer.append_key_value_metadata(KeyValue::new(WIRES_KEY.to_owned(), text));
         }
         if !replaces.is_empty() {

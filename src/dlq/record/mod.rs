@@ -147,6 +147,8 @@ pub struct Returnable {
     /// As the letter's.
     pub blob: Option<Blob>,
     pub body_sha256: Option<[u8; 32]>,
+    /// How its body was written, where its file tells.
+    pub wire: Option<Wire>,
 }
 
 /// An [`Issue`] with its group.

@@ -118,7 +118,11 @@ pub(super) fn read_letters(
 }
 
 /// Adds every row of `batch`, which has at least the columns [`columns::RETURNABLE`], to `letters`.
-pub(super) fn read_returnable(batch: &RecordBatch, letters: &mut Vec<Returnable>) -> Result<(), DecodeError> {
+pub(super) fn read_returnable(
+    batch: &RecordBatch,
+    wires: &Wires,
+    letters: &mut Vec<Returnable>,
+) -> Result<(), DecodeError> {
     let columns = Columns::of(batch);
     let ids = columns.text(columns::ID)?;
     let (messages, issues) = (Messages::of(&columns)?, Issues::of(&columns)?);
@@ -126,7 +130,7 @@ pub(super) fn read_returnable(batch: &RecordBatch, letters: &mut Vec<Returnable>
     let numbers = elements.numbers::<UInt32Type>("n")?;
     let received_at = columns.instants(columns::RECEIVED_AT)?;
     let dead_at = columns.instants(columns::DEAD_AT)?;
-    let sha256s = columns.fixed(columns::BODY_SHA256)?;
+    let (sha256s, schema_hashes) = (columns.fixed(columns::BODY_SHA256)?, columns.text(columns::SCHEMA_HASH)?);
     let (blobs, lengths) = (columns.text(columns::BODY_BLOB)?, columns.numbers::<UInt64Type>(columns::BODY_BYTES)?);
     for row in 0..batch.num_rows() {
         let tried = attempts.map_or(0..0, |lists| elements_of(lists, row));
@@ -139,6 +143,7 @@ pub(super) fn read_returnable(batch: &RecordBatch, letters: &mut Vec<Returnable>
             attempts: tried.filter_map(|at| numbers.get(at)).max().unwrap_or(1),
             blob: blobs.owned(row).map(|path| Blob { path, bytes: lengths.get(row).unwrap_or(0) }),
             body_sha256: sha256s.bytes(row)?,
+            wire: schema_hashes.get(row).and_then(|hash| wires.get(hash)).cloned(),
         });
     }
     Ok(())

@@ -89,7 +89,7 @@ fn returnable(letter: DeadLetter) -> Returnable {
     }
     let DeadLetter { id, message, received_at, dead_at, blob, body_sha256, attempts, .. } = letter;
     let attempts = attempts.iter().map(|attempt| attempt.n).max().unwrap_or(1);
-    Returnable { id, message, received_at, dead_at, groups, attempts, blob, body_sha256 }
+    Returnable { id, message, received_at, dead_at, groups, attempts, blob, body_sha256, wire: None }
 }
 
 #[test]

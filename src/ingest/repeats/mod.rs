@@ -159,6 +159,11 @@ impl LookBack {
         self.patiently(look, over).await
     }
 
+    /// How long deliveries are held for what is not there.
+    pub fn hold_max(&self) -> std::time::Duration {
+        self.limits.hold_max
+    }
+
     /// Notes that the message is processed alone; see [`Journal::suspect`].
     ///
     /// # Errors

@@ -25,6 +25,8 @@ mod tests;
 
 use std::fmt;
 
+use crate::decode::Wire;
+use crate::event::Message;
 use crate::ingest::Wires;
 
 pub use apply::{FixFailure, Part};
@@ -99,6 +101,11 @@ impl Fix {
     /// The fix for bodies that are written so; else they are JSON.
     pub fn on(self, wires: Wires) -> Self {
         Self { wires, ..self }
+    }
+
+    /// Takes over what is known of the schemas that bodies such as that of `message` name, from how one was written.
+    pub fn learn(&self, message: &Message, wire: &Wire) {
+        self.wires.of(message).join(wire);
     }
 
     /// The fix with other limits for its jq program, and another executable that knows [`jq::COMMAND`].

@@ -5,28 +5,29 @@ use serde_json::{Map, Value, json};
 use super::{Field, SENSITIVE, Type, TypeId, Types, Unit};
 use crate::schema::FINER;
 
-pub(super) fn of(types: &Types) -> Value {
+/// With `open`, records may have members that the type does not know, and lack those with a default.
+pub(super) fn of(types: &Types, open: bool) -> Value {
     let mut definitions = Map::new();
     for (id, name) in &types.names {
-        definitions.insert(name.clone(), schema(types, types.of(*id)));
+        definitions.insert(name.clone(), schema(types, types.of(*id), open));
     }
     let mut root = Map::new();
     root.insert("$schema".to_owned(), json!("https://json-schema.org/draft/2020-12/schema"));
-    root.insert("$ref".to_owned(), reference(types, types.root)["$ref"].clone());
+    root.insert("$ref".to_owned(), reference(types, types.root, open)["$ref"].clone());
     root.insert("$defs".to_owned(), Value::Object(definitions));
     Value::Object(root)
 }
 
 /// The type where it is used: by its name, if it has one.
-fn reference(types: &Types, id: TypeId) -> Value {
+fn reference(types: &Types, id: TypeId, open: bool) -> Value {
     match types.names.iter().find(|(named, _)| *named == id) {
         // Names are letters, digits, `_` and dots.
         Some((_, name)) => json!({ "$ref": format!("#/$defs/{name}") }),
-        None => schema(types, types.of(id)),
+        None => schema(types, types.of(id), open),
     }
 }
 
-fn schema(types: &Types, of: &Type) -> Value {
+fn schema(types: &Types, of: &Type, open: bool) -> Value {
     match of {
         Type::Null => json!({ "type": "null" }),
         Type::Boolean => json!({ "type": "boolean" }),
@@ -36,16 +37,16 @@ fn schema(types: &Types, of: &Type) -> Value {
         Type::Bytes | Type::Fixed(_) => json!({ "type": "string", "contentEncoding": "base64" }),
         Type::String | Type::BigDecimal | Type::Time(_) | Type::LocalTimestamp(_) => json!({ "type": "string" }),
         Type::Enum(symbols) => json!({ "type": "string", "enum": symbols }),
-        Type::Array(items) => json!({ "type": "array", "items": reference(types, *items) }),
-        Type::Map(values) => json!({ "type": "object", "additionalProperties": reference(types, *values) }),
+        Type::Array(items) => json!({ "type": "array", "items": reference(types, *items, open) }),
+        Type::Map(values) => json!({ "type": "object", "additionalProperties": reference(types, *values, open) }),
         Type::Union(branches) => {
             let mut alternatives = Vec::new();
             let mut tagged = Map::new();
             for branch in branches {
                 match &branch.tag {
-                    None => alternatives.push(reference(types, branch.of)),
+                    None => alternatives.push(reference(types, branch.of, open)),
                     Some(tag) => {
-                        tagged.insert(tag.clone(), reference(types, branch.of));
+                        tagged.insert(tag.clone(), reference(types, branch.of, open));
                     }
                 }
             }
@@ -58,10 +59,11 @@ fn schema(types: &Types, of: &Type) -> Value {
             json!({ "anyOf": alternatives })
         }
         Type::Record(fields) => {
-            let names: Vec<&str> = fields.iter().map(|field| field.name.as_str()).collect();
+            let needed = |field: &&Field| !(open && field.has_default);
+            let names: Vec<&str> = fields.iter().filter(needed).map(|field| field.name.as_str()).collect();
             let properties: Map<String, Value> =
-                fields.iter().map(|field| (field.name.clone(), property(types, field))).collect();
-            json!({ "type": "object", "additionalProperties": false, "required": names, "properties": properties })
+                fields.iter().map(|field| (field.name.clone(), property(types, field, open))).collect();
+            json!({ "type": "object", "additionalProperties": open, "required": names, "properties": properties })
         }
         Type::Decimal { precision, scale, .. } => {
             json!({ "type": "string", "format": "decimal", "precision": precision, "scale": scale })
@@ -80,8 +82,8 @@ fn schema(types: &Types, of: &Type) -> Value {
     }
 }
 
-fn property(types: &Types, field: &Field) -> Value {
-    let mut schema = reference(types, field.of);
+fn property(types: &Types, field: &Field, open: bool) -> Value {
+    let mut schema = reference(types, field.of, open);
     if let Some(doc) = &field.doc {
         schema["description"] = json!(doc);
     }

@@ -89,6 +89,8 @@ pub struct Field {
     pub name: String,
     pub of: TypeId,
     doc: Option<String>,
+    /// Data that other schemas wrote need not have it.
+    has_default: bool,
     sensitive: bool,
 }
 
@@ -167,7 +169,13 @@ impl Types {
 
     /// The same as a JSON Schema, of the values that a decoder makes.
     pub fn json_schema(&self) -> Value {
-        json_schema::of(self)
+        json_schema::of(self, false)
+    }
+
+    /// The same of values that other versions of the schema made: they may have more members, and lack those that have a
+    /// default.
+    pub fn json_schema_of_others(&self) -> Value {
+        json_schema::of(self, true)
     }
 
     /// Whether some record holds itself in every value of it.
@@ -275,6 +283,7 @@ impl Compiler {
                         name: field.name.clone(),
                         of: self.compile(&field.schema, namespace, definitions)?,
                         doc: field.doc.clone(),
+                        has_default: field.default.is_some(),
                         sensitive: field.custom_attributes.get(SENSITIVE).and_then(Value::as_bool) == Some(true),
                     });
                 }

@@ -6,12 +6,13 @@ use serde_json::{Map, Value, json};
 use super::WellKnown;
 use crate::schema::FINER;
 
-pub(super) fn of(message: &MessageDescriptor) -> Value {
+/// With `open`, objects may have members that the type does not know.
+pub(super) fn of(message: &MessageDescriptor, open: bool) -> Value {
     let mut definitions = Map::new();
     let mut missing = vec![message.clone()];
     while let Some(message) = missing.pop() {
         if !definitions.contains_key(message.full_name()) {
-            definitions.insert(message.full_name().to_owned(), object(&message, &mut missing));
+            definitions.insert(message.full_name().to_owned(), object(&message, open, &mut missing));
         }
     }
     json!({
@@ -22,14 +23,14 @@ pub(super) fn of(message: &MessageDescriptor) -> Value {
 }
 
 /// `message` without what it refers to, which is noted.
-fn object(message: &MessageDescriptor, missing: &mut Vec<MessageDescriptor>) -> Value {
+fn object(message: &MessageDescriptor, open: bool, missing: &mut Vec<MessageDescriptor>) -> Value {
     let mut fields: Vec<FieldDescriptor> = message.fields().collect();
     // As they stand in the file; the library has them by number.
     let place = |field: &FieldDescriptor| field.path().last().copied().unwrap_or_default();
     fields.sort_by_key(place);
     let properties: Map<String, Value> =
         fields.iter().map(|field| (field.name().to_owned(), property(field, missing))).collect();
-    json!({ "type": "object", "additionalProperties": false, "properties": properties })
+    json!({ "type": "object", "additionalProperties": open, "properties": properties })
 }
 
 fn property(field: &FieldDescriptor, missing: &mut Vec<MessageDescriptor>) -> Value {

@@ -2,17 +2,22 @@
 //! same as a JSON Schema, of which columns are made. How its types become JSON's is told in `docs/formats.md`.
 
 mod json_schema;
+mod source;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use prost_reflect::{DescriptorPool, MessageDescriptor};
 use serde_json::Value;
+
+pub use source::Source;
 
 /// A type of message, with all that it refers to.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Types {
     message: MessageDescriptor,
-    set: Vec<u8>,
+    set: Arc<[u8]>,
 }
 
 /// Why a descriptor set cannot be used.
@@ -20,6 +25,8 @@ pub struct Types {
 pub enum ProtobufError {
     #[error("{0}; it is what protoc --include_imports --descriptor_set_out=FILE writes")]
     Invalid(String),
+    #[error("{0}")]
+    Source(String),
     #[error("it has no message {message}; it has {known}")]
     NoMessage { message: String, known: String },
     #[error("message {message} is one of google.protobuf that is no object, so there are no columns to make of it")]
@@ -46,7 +53,7 @@ impl Types {
         if WellKnown::of(&found).is_some() {
             return Err(ProtobufError::NoObject { message: message.to_owned() });
         }
-        Ok(Self { message: found, set: set.to_vec() })
+        Ok(Self { message: found, set: set.into() })
     }
 
     pub fn message(&self) -> &MessageDescriptor {
@@ -60,7 +67,12 @@ impl Types {
 
     /// The same as a JSON Schema, of the values that a decoder makes.
     pub fn json_schema(&self) -> Value {
-        json_schema::of(&self.message)
+        json_schema::of(&self.message, false)
+    }
+
+    /// The same of values that other versions of the schema made, which may have more members.
+    pub fn json_schema_of_others(&self) -> Value {
+        json_schema::of(&self.message, true)
     }
 }
 

@@ -217,7 +217,7 @@ impl World {
             open_partitions_max: schedule.open_partitions_max,
             compression_level: 1,
         };
-        Plan::new(&config, instance, &|path: &Path| std::fs::read(path)).expect("the pipeline compiles")
+        Plan::new(&config, instance, &|path: &Path| std::fs::read(path), None).expect("the pipeline compiles")
     }
 
     fn surroundings(&self) -> Surroundings {

@@ -6,6 +6,7 @@ pub mod program;
 pub mod proxy;
 pub mod python;
 pub mod rabbit;
+pub mod registry;
 pub mod s3;
 pub mod setting;
 pub mod tokens;

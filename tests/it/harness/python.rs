@@ -12,6 +12,14 @@ pub fn interpreter() -> PathBuf {
     python
 }
 
+/// What the program `text` prints, given `arguments`.
+pub fn run_text(text: &str, arguments: &[&str]) -> String {
+    let output = Command::new(interpreter()).arg("-c").arg(text).args(arguments).output().expect("Python starts");
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{text}\n{out}\n{err}");
+    out.into_owned()
+}
+
 /// Reads a hive-partitioned tree in DuckDB, Polars and PyArrow, whole and file by file; returns the rows when all agree.
 pub fn rows_all_engines_agree_on(tree: &Path) -> u64 {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/engines/read_archive.py");

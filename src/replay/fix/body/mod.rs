@@ -7,7 +7,7 @@ use rmpv::Value;
 
 use super::json;
 use super::tree::Tree;
-use crate::decode::Wire;
+use crate::decode::{Frame, Wire, wire_of};
 
 /// The document in `body`, if it is one.
 pub(super) fn read(wire: &Wire, body: &[u8]) -> Option<Tree> {
@@ -23,6 +23,13 @@ pub(super) fn write(wire: &Wire, tree: &Tree, before: &[u8]) -> Option<Vec<u8>> 
         Wire::Json => Some(tree.to_json_of(before.len() + ROOM_BYTES)),
         Wire::Avro(types, framing) => avro::body(types, *framing, tree),
         Wire::Protobuf(types) => protobuf::body(types, tree),
+        Wire::Confluent(format, writers) => {
+            // As it was: by the schema it names.
+            let frame = Frame::read(*format, before).ok()?;
+            let (head, data) = before.split_at(frame.len);
+            let body = write(&wire_of(*format, writers, &frame).ok()?, tree, data)?;
+            Some([head, &body].concat())
+        }
         Wire::Msgpack => {
             let before = rmpv::decode::read_value(&mut &before[..]).ok()?;
             Some(packed(&changed(&before, tree)?))

@@ -9,18 +9,18 @@ use reqwest::{Certificate, Client, RequestBuilder};
 
 /// How questions are asked.
 #[derive(Debug)]
-pub(super) struct Web {
+pub struct Web {
     /// PEM of the authorities to trust beside the system's; read for each question, so that a new one is taken up.
-    pub(super) ca: Option<PathBuf>,
+    pub ca: Option<PathBuf>,
     /// Longest wait for a whole answer.
-    pub(super) patience: Duration,
+    pub patience: Duration,
 }
 
 /// What was answered.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) body: Vec<u8>,
+pub struct Answer {
+    pub status: u16,
+    pub body: Vec<u8>,
 }
 
 impl Web {
@@ -28,11 +28,7 @@ impl Web {
     ///
     /// # Errors
     /// Why there is no answer; nothing of the question is in it.
-    pub(super) async fn ask(
-        &self,
-        ask: impl FnOnce(&Client) -> RequestBuilder,
-        bytes_max: usize,
-    ) -> Result<Answer, String> {
+    pub async fn ask(&self, ask: impl FnOnce(&Client) -> RequestBuilder, bytes_max: usize) -> Result<Answer, String> {
         let client = self.client().await?;
         let mut response = ask(&client).send().await.map_err(said)?;
         let status = response.status().as_u16();
