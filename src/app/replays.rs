@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use crate::VERSION;
 use crate::app::files::FileDraft;
+use crate::app::reload::InUse;
 use crate::app::{self, machine};
 use crate::config::{self, Config};
 use crate::dlq::attempts::Attempts;
 use crate::dlq::log::Log;
 use crate::dlq::records::Records;
-use crate::ingest::Plan;
 use crate::metrics::Metrics;
-use crate::replay::Replays;
+use crate::replay::{Compile, Replays};
 use crate::store::Store;
 
 /// Files of dead letters read at the same time.
@@ -29,8 +29,7 @@ pub fn replays(config: Config) -> anyhow::Result<Replays> {
 
 /// The same, over a store that is open already.
 pub fn replays_over(config: Arc<Config>, store: Store) -> Replays {
-    let instance = config.instance.clone();
-    let read = |path: &Path| std::fs::read(path);
+    let compiled = Arc::clone(&config);
     Replays {
         log: Log::new(store.clone()),
         records: Arc::new(Records::remembering(store.clone(), READS_MAX, config.dlq.index_bytes)),
@@ -40,9 +39,23 @@ pub fn replays_over(config: Arc<Config>, store: Store) -> Replays {
         draft: Arc::new(|path: &Path| Ok(Box::new(FileDraft::new(path)?))),
         owner: machine::owner(&config.instance),
         liveness: Arc::new(machine::liveness),
-        compile: Arc::new(move |pipeline: &config::Pipeline| Plan::new(pipeline, &instance, &read)),
+        compile: Arc::new(move |pipeline: &config::Pipeline| {
+            Ok(Arc::new(app::compile_through(&compiled, pipeline, &|path| std::fs::read(path))?))
+        }),
         metrics: Arc::new(Metrics::new(VERSION)),
         config,
         store,
     }
+}
+
+/// The plans that pipelines of this process run on, and of others what `compile` gives: what is refused of a schema there is
+/// not used here.
+pub(super) fn plans_in_use(pipelines: Vec<InUse>, compile: Compile) -> Compile {
+    Arc::new(move |pipeline: &config::Pipeline| {
+        let running = pipelines.iter().map(|in_use| in_use.plans.borrow());
+        match running.into_iter().find(|plan| plan.config.name == pipeline.name) {
+            Some(plan) => Ok(Arc::clone(&plan)),
+            None => compile(pipeline),
+        }
+    })
 }

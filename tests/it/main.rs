@@ -24,6 +24,7 @@ mod main_job;
 mod model;
 mod outage;
 mod poison;
+mod reload;
 mod replay;
 mod replay_broker;
 mod schema_commands; // `schema columns`, `schema check`
