@@ -138,6 +138,25 @@ const DLQ_TEND_FAILED: Definition = counter(
     &["pipeline"],
     "Rounds of merging dead letters that ended with an error; what they left is done by a later one",
 );
+const SCHEMA_INFO: Definition =
+    gauge("parqueduct_schema_info", &["pipeline", "schema"], "1, labelled with name@version of each schema in use");
+const SCHEMA_RELOADS: Definition = counter(
+    "parqueduct_schema_reloads_total",
+    &["pipeline", "outcome"],
+    "Changed schemas that were taken without a restart, or refused",
+);
+const SCHEMA_REFUSED: Definition =
+    gauge("parqueduct_schema_refused", &["pipeline"], "1 while a changed schema is refused and the one before in use");
+const UNDECLARED: Definition = counter(
+    "parqueduct_undeclared_fields_total",
+    &["pipeline"],
+    "Rows with something in _extra: fields that the schema does not declare, or instants finer than their column",
+);
+const CONFLICTS: Definition = counter(
+    "parqueduct_schema_conflicts_total",
+    &["pipeline"],
+    "Events with a value of a type that the schema does not allow there: dead letters with a validate.type",
+);
 const BUILD_INFO: Definition = gauge("parqueduct_build_info", &["version"], "1, labelled with the program's version");
 
 /// Every metric there is.
@@ -173,6 +192,11 @@ pub const TABLE: &[Definition] = &[
     DLQ_MERGED,
     DLQ_REMOVED,
     DLQ_TEND_FAILED,
+    SCHEMA_INFO,
+    SCHEMA_RELOADS,
+    SCHEMA_REFUSED,
+    UNDECLARED,
+    CONFLICTS,
     BUILD_INFO,
 ];
 
@@ -210,6 +234,11 @@ pub struct Metrics {
     dlq_merged: IntCounterVec,
     dlq_removed: IntCounterVec,
     dlq_tend_failed: IntCounterVec,
+    schema_info: GaugeVec,
+    schema_reloads: IntCounterVec,
+    schema_refused: GaugeVec,
+    undeclared: IntCounterVec,
+    conflicts: IntCounterVec,
     /// The pipelines seen so far; also serialises [`Metrics::render`], which moves counters up to their ledgers.
     pipelines: Mutex<Vec<Arc<PipelineMetrics>>>,
 }
@@ -253,6 +282,11 @@ impl Metrics {
             dlq_merged: counters(&registry, DLQ_MERGED),
             dlq_removed: counters(&registry, DLQ_REMOVED),
             dlq_tend_failed: counters(&registry, DLQ_TEND_FAILED),
+            schema_info: gauges(&registry, SCHEMA_INFO),
+            schema_reloads: counters(&registry, SCHEMA_RELOADS),
+            schema_refused: gauges(&registry, SCHEMA_REFUSED),
+            undeclared: counters(&registry, UNDECLARED),
+            conflicts: counters(&registry, CONFLICTS),
             pipelines: Mutex::default(),
             registry,
         }
@@ -279,6 +313,10 @@ impl Metrics {
             files: FileKind::ALL.map(|kind| self.files.with_label_values(&[name, kind.as_str()])),
             file_bytes: self.file_bytes.with_label_values(labels),
             file_rows: self.file_rows.with_label_values(labels),
+            schema_reloads: Reload::ALL.map(|outcome| self.schema_reloads.with_label_values(&[name, outcome.as_str()])),
+            schema_refused: self.schema_refused.with_label_values(labels),
+            undeclared: self.undeclared.with_label_values(labels),
+            conflicts: self.conflicts.with_label_values(labels),
             last_commit_ms: AtomicI64::new(0),
         });
         self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&pipeline));
@@ -320,6 +358,11 @@ impl Metrics {
     /// Counts a round of merging that failed.
     pub fn dlq_merge_failed(&self, pipeline: &str) {
         self.dlq_tend_failed.with_label_values(&[pipeline]).inc();
+    }
+
+    /// Records that a schema, `name@version`, is in use.
+    pub fn schema_in_use(&self, pipeline: &str, label: &str) {
+        self.schema_info.with_label_values(&[pipeline, label]).set(1.0);
     }
 
     /// Records whether the last write to the store succeeded.
@@ -395,6 +438,24 @@ impl FileKind {
     }
 }
 
+/// What became of a schema that changed while it was in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reload {
+    Taken,
+    Refused,
+}
+
+impl Reload {
+    pub const ALL: [Self; 2] = [Self::Taken, Self::Refused];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Taken => "taken",
+            Self::Refused => "refused",
+        }
+    }
+}
+
 /// What one pipeline counts.
 pub struct PipelineMetrics {
     pub name: String,
@@ -416,6 +477,11 @@ pub struct PipelineMetrics {
     files: [IntCounter; FileKind::ALL.len()],
     file_bytes: Histogram,
     file_rows: Histogram,
+    /// By [`Reload`].
+    schema_reloads: [IntCounter; Reload::ALL.len()],
+    schema_refused: Gauge,
+    pub undeclared: IntCounter,
+    pub conflicts: IntCounter,
     /// Milliseconds since 1970; 0: nothing was committed yet.
     last_commit_ms: AtomicI64,
 }
@@ -428,6 +494,16 @@ impl PipelineMetrics {
             self.file_bytes.observe(bytes as f64);
             self.file_rows.observe(rows as f64);
         }
+    }
+
+    /// Counts a changed schema.
+    pub fn schema_reloaded(&self, outcome: Reload) {
+        self.schema_reloads[outcome as usize].inc();
+    }
+
+    /// Records whether the files of a schema say something that was refused.
+    pub fn set_schema_refused(&self, refused: bool) {
+        self.schema_refused.set(if refused { 1.0 } else { 0.0 });
     }
 
     /// Records that a flush is durable as of `at`; of several shards the latest counts.

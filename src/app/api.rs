@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::app::machine;
+use crate::app::reload::InUse;
 use crate::config::{self, Config, PipelineKind};
 use crate::dlq::veil::Veil;
 use crate::http;
 use crate::ingest::{EventPlan, Plan};
-use crate::metrics::{Metrics, PipelineMetrics};
+use crate::metrics::Metrics;
 use crate::replay::Tasks;
 
 /// What an answer may take beyond its time limit until its connection counts as silent.
@@ -18,37 +19,42 @@ const SILENCE_MARGIN: Duration = Duration::from_secs(30);
 pub(super) fn parts(
     config: &Config,
     api: &config::Api,
-    plans: &[(Arc<PipelineMetrics>, Plan)],
+    pipelines: &[InUse],
     metrics: &Arc<Metrics>,
     tasks: Arc<Tasks>,
 ) -> http::api::Parts {
     let masked = &config.dlq.mask;
-    let pipeline = |plan: &Plan| {
-        let is_judged = plan.config.kind == PipelineKind::Events;
+    let pipeline = |in_use: &InUse| {
+        let plan = in_use.plans.borrow();
         http::api::Pipeline {
             config: plan.config.clone(),
-            schemas: plan.events.iter().filter(|_| is_judged).map(|event| event.schema.label()).collect(),
-            veil: match is_judged {
-                true => {
-                    let hides = |event: &EventPlan| (event.schema.sensitive(), event.config.event_id.clone());
-                    Veil::new(masked, plan.events.iter().map(hides))
-                }
-                // No schema tells what the bodies of other consumers hold.
-                false => Veil::of_unknown(masked),
-            },
+            schemas: plan.judged().map(|event| event.schema.label()).collect(),
+            veil: in_use.veils.clone(),
         }
     };
     http::api::Parts {
         config: api.clone(),
-        pipelines: plans.iter().map(|(_, plan)| pipeline(plan)).collect(),
+        pipelines: pipelines.iter().map(pipeline).collect(),
         records: Arc::clone(&tasks.replays().records),
         log: tasks.replays().log.clone(),
         tasks,
-        veil_of_unknown: Veil::of_unknown(masked),
+        veil_of_unknown: Arc::new(Veil::of_unknown(masked)),
         metrics: Arc::clone(metrics),
         now: machine::now,
         ulid: machine::surroundings().ulid,
         version: crate::VERSION,
+    }
+}
+
+/// What viewers do not see of the dead letters of that pipeline.
+pub(super) fn veil(masked: &config::Masked, plan: &Plan) -> Veil {
+    match plan.config.kind {
+        PipelineKind::Events => {
+            let hides = |event: &EventPlan| (event.schema.sensitive(), event.config.event_id.clone());
+            Veil::new(masked, plan.events.iter().map(hides))
+        }
+        // No schema tells what the bodies of other consumers hold.
+        PipelineKind::DeadLetters { .. } => Veil::of_unknown(masked),
     }
 }
 

@@ -10,6 +10,7 @@ mod files; // files of lines, plain or compressed, and their hash; files in the 
 mod foresee; // what the broker would do to our messages by itself
 mod logs; // where log lines go, and how they look
 mod machine; // who we are, and whether another process still lives
+mod reload; // schemas that change while they are in use
 mod replays; // what plans and replays run on
 mod run; // `parqueduct run`
 mod take; // `parqueduct ingest`
@@ -29,9 +30,10 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use crate::config::{self, Config, Loaded};
-use crate::ingest::{Plan, Schemas};
+use crate::ingest::{Plan, PlanError, Schemas};
 use crate::metrics::Metrics;
 use crate::registry::Registry;
+use crate::schema::ReadFile;
 use crate::store::{Kind, Op, Report, Store};
 
 /// Reads and checks a configuration file.
@@ -62,7 +64,17 @@ pub fn schemas(config: &Config, metrics: &Arc<Metrics>) -> Option<Arc<Schemas>> 
 /// # Errors
 /// What is wrong with its schema.
 pub fn compile(config: &Config, pipeline: &config::Pipeline, schemas: Option<Arc<Schemas>>) -> anyhow::Result<Plan> {
-    let plan = Plan::new(pipeline, &config.instance, &|path| std::fs::read(path), schemas)?;
+    Ok(compile_through(config, pipeline, &|path| std::fs::read(path), schemas)?)
+}
+
+/// The same with schemas read through `read`.
+fn compile_through(
+    config: &Config,
+    pipeline: &config::Pipeline,
+    read: ReadFile<'_>,
+    schemas: Option<Arc<Schemas>>,
+) -> Result<Plan, PlanError> {
+    let plan = Plan::new(pipeline, &config.instance, read, schemas)?;
     Ok(Plan { blob_bytes: config.dlq.blob_bytes, ..plan })
 }
 

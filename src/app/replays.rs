@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use crate::VERSION;
 use crate::app::files::FileDraft;
+use crate::app::reload::InUse;
 use crate::app::{self, machine};
 use crate::config::{self, Config};
 use crate::dlq::attempts::Attempts;
 use crate::dlq::log::Log;
 use crate::dlq::records::Records;
-use crate::ingest::Plan;
 use crate::metrics::Metrics;
-use crate::replay::Replays;
+use crate::replay::{Compile, Replays};
 use crate::store::Store;
 
 /// Files of dead letters read at the same time.
@@ -29,8 +29,7 @@ pub fn replays(config: Config) -> anyhow::Result<Replays> {
 
 /// The same, over a store that is open already.
 pub fn replays_over(config: Arc<Config>, store: Store) -> Replays {
-    let instance = config.instance.clone();
-    let read = |path: &Path| std::fs::read(path);
+    let compiled = Arc::clone(&config);
     let metrics = Arc::new(Metrics::new(VERSION));
     let schemas = app::schemas(&config, &metrics);
     Replays {
@@ -42,9 +41,24 @@ pub fn replays_over(config: Arc<Config>, store: Store) -> Replays {
         draft: Arc::new(|path: &Path| Ok(Box::new(FileDraft::new(path)?))),
         owner: machine::owner(&config.instance),
         liveness: Arc::new(machine::liveness),
-        compile: Arc::new(move |pipeline: &config::Pipeline| Plan::new(pipeline, &instance, &read, schemas.clone())),
+        compile: Arc::new(move |pipeline: &config::Pipeline| {
+            let read = |path: &Path| std::fs::read(path);
+            Ok(Arc::new(app::compile_through(&compiled, pipeline, &read, schemas.clone())?))
+        }),
         metrics,
         config,
         store,
     }
+}
+
+/// The plans that pipelines of this process run on, and of others what `compile` gives: what is refused of a schema there is
+/// not used here.
+pub(super) fn plans_in_use(pipelines: Vec<InUse>, compile: Compile) -> Compile {
+    Arc::new(move |pipeline: &config::Pipeline| {
+        let running = pipelines.iter().map(|in_use| in_use.plans.borrow());
+        match running.into_iter().find(|plan| plan.config.name == pipeline.name) {
+            Some(plan) => Ok(Arc::clone(&plan)),
+            None => compile(pipeline),
+        }
+    })
 }

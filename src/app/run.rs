@@ -10,13 +10,14 @@ use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use crate::VERSION;
+use crate::app::reload::{InUse, Watch};
 use crate::app::{self, machine};
 use crate::broker::{Broker, Rabbit};
 use crate::config::Config;
 use crate::http;
 use crate::ingest::{Committer, LookBackLimits, PipelineParts, Plan, ShardPanicked, Stop, await_store, run_pipeline};
 use crate::metrics::{Metrics, PipelineMetrics};
-use crate::replay::Tasks;
+use crate::replay::{Replays, Tasks};
 use crate::store::flush::FlushLog;
 use crate::store::{Capabilities, Store};
 
@@ -28,13 +29,14 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new(VERSION));
     let store = app::open_store(&config, &metrics)?;
     let schemas = app::schemas(&config, &metrics);
-    let compiled = config.pipelines.iter().map(|pipeline| app::compile(&config, pipeline, schemas.clone()));
-    let plans = compiled.collect::<Result<Vec<_>, _>>()?;
-    // Before anybody can ask: a process is ready only when all its pipelines are.
-    let plans: Vec<_> = plans
-        .into_iter()
-        .map(|plan| (metrics.pipeline(&plan.config.name, usize::from(plan.config.shards)), plan))
-        .collect();
+    let shared = Arc::new(config.clone());
+    // All of them before anybody can ask: a process is ready only when all its pipelines are.
+    let flows = config
+        .pipelines
+        .iter()
+        .map(|pipeline| Watch::new(&shared, pipeline, &metrics, schemas.clone()))
+        .collect::<Result<Vec<_>, _>>()?;
+    let in_use: Vec<InUse> = flows.iter().map(|(_, in_use)| in_use.clone()).collect();
     let broker: Arc<dyn Broker> = Arc::new(Rabbit::new(&config.rabbitmq, machine::broker_surroundings())?);
     let stop = Stop::default();
     let (mut http, mut pipelines) = (JoinSet::new(), JoinSet::new());
@@ -49,7 +51,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             unacked_age_max: config.run.unacked_age_max,
         };
         let api = config.http.api.as_ref().map(|api| {
-            let replays = app::replays_over(Arc::new(config.clone()), store.clone());
+            let replays = app::replays_over(shared, store.clone());
+            let replays = Replays { compile: app::replays::plans_in_use(in_use.clone(), replays.compile), ..replays };
             let tasks = Tasks::new(replays, api.tasks_max, stop.clone());
             // They are drained as pipelines are.
             let (drain, ended) = (stop.drain.clone(), Arc::clone(&tasks));
@@ -58,7 +61,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
                 ended.ended().await;
                 Ok(())
             });
-            app::api::parts(&config, api, &plans, &metrics, tasks)
+            app::api::parts(&config, api, &in_use, &metrics, tasks)
         });
         let limits = app::api::limits(&config.http);
         let halted = stop.halt.clone();
@@ -77,14 +80,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         async move { app::foresee::warn_of_the_foreseen(&config).await }
     });
     let drain_timeout = config.run.drain_timeout;
-    for (pipeline_metrics, plan) in plans {
-        let start = Start {
-            plan,
-            pipeline_metrics,
-            store: store.clone(),
-            metrics: Arc::clone(&metrics),
-            broker: Arc::clone(&broker),
-        };
+    for (watch, in_use) in flows {
+        let start =
+            Start { watch, in_use, store: store.clone(), metrics: Arc::clone(&metrics), broker: Arc::clone(&broker) };
         pipelines.spawn(start.run(config.clone(), stop.clone()));
     }
     let ended = supervise(&mut pipelines, &stop, drain_timeout).await;
@@ -101,8 +99,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 
 /// A pipeline that has not started yet.
 struct Start {
-    plan: Plan,
-    pipeline_metrics: Arc<PipelineMetrics>,
+    watch: Watch,
+    in_use: InUse,
     store: Store,
     metrics: Arc<Metrics>,
     broker: Arc<dyn Broker>,
@@ -112,25 +110,31 @@ impl Start {
     /// Waits until the store takes writes, then runs the pipeline until it is stopped.
     async fn run(self, config: Config, stop: Stop) -> Result<(), ShardPanicked> {
         let Some(capabilities) = store_ready(&self.store, &self.metrics, &stop).await else { return Ok(()) };
+        let Self { watch, in_use: InUse { metrics: pipeline_metrics, plans, .. }, .. } = self;
+        let plan = Arc::clone(&plans.borrow());
         // Dropped with the pipeline: it may be stopped anywhere.
         let mut tending = JoinSet::new();
+        if let Some(every) = config.run.schema_reload {
+            tending.spawn(watch.run(every));
+        }
         if capabilities.conditional_create && config.dlq.merge {
-            let name = self.plan.config.name.clone();
+            let name = plan.config.name.clone();
             let (store, metrics) = (self.store.clone(), Arc::clone(&self.metrics));
             tending.spawn(app::tend::tend(name, config.clone(), store, metrics, stop.clone()));
         }
         let parts = PipelineParts {
             committer: Arc::new(committer(
                 &config,
-                &self.plan,
+                &plan,
                 self.store,
                 self.metrics,
                 capabilities,
                 Some(config.run.flush_grace / 2),
             )),
-            plan: Arc::new(self.plan),
+            plan,
+            plans,
             surroundings: machine::surroundings(),
-            metrics: self.pipeline_metrics,
+            metrics: pipeline_metrics,
             broker: self.broker,
             reconnect: (config.rabbitmq.reconnect_min, config.rabbitmq.reconnect_max),
             flush_grace: config.run.flush_grace,

@@ -59,6 +59,8 @@ pub struct EncodedFile {
     /// Earliest and latest event time, in microseconds since 1970.
     pub event_time_min_us: i64,
     pub event_time_max_us: i64,
+    /// Rows with something in `_extra`.
+    pub rows_with_extra: usize,
 }
 
 impl EncodedFile {
@@ -91,6 +93,7 @@ pub fn encode(batch: &SealedBatch, facts: &FileFacts<'_>) -> Result<EncodedFile,
         deliveries: batch.deliveries.clone(),
         event_time_min_us: times.0,
         event_time_max_us: times.1,
+        rows_with_extra: batch.rows.column_by_name(column::EXTRA).map_or(0, |extra| extra.len() - extra.null_count()),
     })
 }
 
@@ -306,6 +309,7 @@ mod tests {
             deliveries: batch.deliveries.clone(),
             event_time_min_us: 0,
             event_time_max_us: 0,
+            rows_with_extra: 0,
         }
     }
 

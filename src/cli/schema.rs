@@ -276,14 +276,6 @@ fn diff(args: &DiffArgs, out: &mut impl Write) -> anyhow::Result<bool> {
     })
 }
 
-fn verdict_word(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Yes => "yes",
-        Verdict::No => "no",
-        Verdict::CannotTell => "cannot tell",
-    }
-}
-
 fn consequence_words(consequence: Consequence) -> (&'static str, &'static str) {
     match consequence {
         Consequence::SameColumns => ("same_columns", "the same columns: files of both are one dataset"),
@@ -291,7 +283,9 @@ fn consequence_words(consequence: Consequence) -> (&'static str, &'static str) {
             "other_columns",
             "columns come or go: files of both are one dataset, read by names; what one lacks is null",
         ),
-        Consequence::NewMajor => ("new_major", "a column changes its type: give the new version a major of its own"),
+        Consequence::NewMajor => {
+            ("new_major", "a column holds something else: give the new version a major of its own")
+        }
     }
 }
 
@@ -300,7 +294,7 @@ fn tell_diff(found: &Comparison, out: &mut impl Write) -> io::Result<()> {
         ("backward: does the new version accept the old one's events?", found.backward(), &found.backward),
         ("forward: does the old version accept the new one's events?", found.forward(), &found.forward),
     ] {
-        writeln!(out, "{question} {}", verdict_word(verdict))?;
+        writeln!(out, "{question} {}", verdict.as_str())?;
         for Finding { path, is_sure, sentence } in findings {
             let place = if path.is_empty() { "the event" } else { path };
             let doubt = if *is_sure { "" } else { " (cannot be told)" };
@@ -309,13 +303,7 @@ fn tell_diff(found: &Comparison, out: &mut impl Write) -> io::Result<()> {
     }
     writeln!(out, "storage: {}", consequence_words(found.consequence()).1)?;
     for change in &found.storage {
-        match &change.kind {
-            ChangeKind::New(of) => writeln!(out, "  {}: new, {}", change.column, of)?,
-            ChangeKind::Gone(of) => writeln!(out, "  {}: gone, was {}", change.column, of)?,
-            ChangeKind::Type { from, to } => {
-                writeln!(out, "  {}: was {}, is {}", change.column, from, to)?;
-            }
-        }
+        writeln!(out, "  {change}")?;
     }
     Ok(())
 }
@@ -332,12 +320,12 @@ fn as_json(found: &Comparison) -> serde_json::Value {
             let (from, to) = match &change.kind {
                 ChangeKind::New(of) => (None, Some(of)),
                 ChangeKind::Gone(of) => (Some(of), None),
-                ChangeKind::Type { from, to } => (Some(from), Some(to)),
+                ChangeKind::Type { from, to } | ChangeKind::Property { from, to } => (Some(from), Some(to)),
             };
             json!({"column": change.column, "from": from, "to": to})
         })
         .collect();
-    let word = |verdict| verdict_word(verdict).replace(' ', "_");
+    let word = |verdict: Verdict| verdict.as_str().replace(' ', "_");
     json!({
         "backward": {"verdict": word(found.backward()), "findings": findings(&found.backward)},
         "forward": {"verdict": word(found.forward()), "findings": findings(&found.forward)},

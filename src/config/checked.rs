@@ -362,6 +362,8 @@ pub struct Run {
     pub look_up_patience: Duration,
     /// `/readyz` fails when the oldest unacked delivery is older than this.
     pub unacked_age_max: Duration,
+    /// How often the files of the schemas are looked at; `None`: never.
+    pub schema_reload: Option<Duration>,
 }
 
 /// One configured flow.

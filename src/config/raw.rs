@@ -317,6 +317,9 @@ section! {
         look_up_patience: Duration = default("30s"), within "100ms" to "1h";
         /// /readyz says no when the oldest unacked delivery is older than this.
         unacked_age_max: Duration = default("10m"), within "1s" to "7d";
+        /// How often it is looked whether the files of the schemas say something else; "0s" is never. What two looks in
+        /// turn find is taken between two flushes, without a restart, or refused, and then what was there stays in use.
+        schema_reload: Duration = default("10s"), within "0s" to "1h";
     }
 
     /// `[[pipeline]]`

@@ -348,6 +348,8 @@ pub(super) fn observe(metrics: &PipelineMetrics, surroundings: &Surroundings, se
     let took = now - sealed.sealed_at;
     metrics.flush_seconds.observe(took.to_std().unwrap_or(Duration::ZERO).as_secs_f64());
     metrics.flush_rows.observe(sealed.receipt.deliveries() as f64);
+    metrics.undeclared.inc_by(sealed.undeclared);
+    metrics.conflicts.inc_by(sealed.conflicts);
     metrics.flush_bytes.observe(sealed.bytes() as f64);
     for object in sealed.objects.iter().chain(&sealed.blobs) {
         metrics.file_written(object.kind, object.bytes.len(), object.rows);

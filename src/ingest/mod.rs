@@ -14,6 +14,7 @@ mod repeats; // what is durable already of what comes again
 mod schemas; // schemas of a registry, known before they are needed
 mod select; // which type an event is of
 mod shard; // one consumer's life: intake, worker, commits, acks
+mod succession; // a plan in the place of another
 mod worker; // the CPU side of a shard: judge, batch, seal, encode
 
 pub use arrival::{Arrival, Before, Given};
@@ -21,9 +22,10 @@ pub use commit::{Committer, Fate, FlushOf, await_store, chain};
 pub use lines::{FileSource, lines};
 pub use list::{Batch, List, ListError, ListParts, ListReport, Place, Watch, take_list};
 pub use pipeline::{LookAt, PipelineParts, ShardPanicked, run_pipeline};
-pub use plan::{EventPlan, Plan, PlanError, Surroundings, language};
+pub use plan::{EventPlan, Plan, PlanError, Plans, Surroundings, language};
 pub use repeats::LookBackLimits;
 pub use schemas::Schemas;
 pub use select::Wires;
 pub use shard::Stop;
+pub use succession::{Difference, SuccessionError};
 pub use worker::{Origin, Sealed, SealedObject, Worker};

@@ -15,7 +15,7 @@ use crate::ingest::crashes::{Care, Journal, SharedJournal};
 use crate::ingest::repeats::{LookBack, LookBackLimits};
 use crate::ingest::shard::{EpochEnd, EpochReport, ShardParts, Stop, run_epoch};
 use crate::ingest::worker::Origin;
-use crate::ingest::{Plan, Surroundings};
+use crate::ingest::{Plan, Plans, Surroundings};
 use crate::metrics::PipelineMetrics;
 use crate::store::flush::{FlushError, Liveness, Owner};
 
@@ -28,7 +28,10 @@ pub type LookAt = Arc<dyn Fn(&Owner) -> Liveness + Send + Sync>;
 /// What a pipeline runs on.
 #[derive(Clone)]
 pub struct PipelineParts {
+    /// As it was at the start; its configuration, names and limits hold for all that follow.
     pub plan: Arc<Plan>,
+    /// The one in use: each shard takes a new one between two flushes.
+    pub plans: Plans,
     pub surroundings: Surroundings,
     pub metrics: Arc<PipelineMetrics>,
     pub broker: Arc<dyn Broker>,
@@ -162,6 +165,7 @@ async fn run_shard(parts: PipelineParts, shared: Shared, shard: u16, stop: Stop)
     let mut care = journal.care();
     let shard_parts = ShardParts {
         plan: Arc::clone(&parts.plan),
+        plans: parts.plans.clone(),
         surroundings: parts.surroundings.clone(),
         metrics: Arc::clone(&parts.metrics),
         committer: Arc::clone(&parts.committer),

@@ -1,10 +1,12 @@
-//! What the shards of a pipeline share, built once: schema, validator, layout of the archive, names.
+//! What the shards of a pipeline share: schema, validator, layout of the archive, names. Built at the start, and again when
+//! a schema changes.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use ulid::Ulid;
 
@@ -18,7 +20,7 @@ use crate::ingest::arrival::Arrival;
 use crate::ingest::repeats::GivenUp;
 use crate::ingest::schemas::Schemas;
 use crate::ingest::select::Wires;
-use crate::schema::columns::{ColumnsError, columns};
+use crate::schema::columns::{Columns, ColumnsError, columns};
 use crate::schema::{Language, ReadFile, Schema, SchemaError, Types, Validator};
 
 /// What only the rim may have: the clock and randomness, lent to the flows.
@@ -53,11 +55,19 @@ pub struct Plan {
     pub blob_bytes: usize,
 }
 
+/// The plan of a pipeline that is in use. Those that follow each other are of one configuration, and differ in what schemas
+/// say.
+pub type Plans = watch::Receiver<Arc<Plan>>;
+
 /// A type of events, compiled.
 #[derive(Clone)]
 pub struct EventPlan {
     pub config: config::EventType,
     pub schema: Schema,
+    /// The rules that its values must keep beside what a binary schema says.
+    pub rules: Option<Schema>,
+    /// Those of the schema.
+    pub columns: Arc<Columns>,
     /// How bodies are written.
     pub wire: Wire,
     /// What is asked of events beside what their decoder sees to; `None`: nothing.
@@ -151,6 +161,11 @@ impl Plan {
         }
     }
 
+    /// The types whose events are judged: none of a pipeline of dead letters.
+    pub fn judged(&self) -> impl Iterator<Item = &EventPlan> {
+        self.events.iter().filter(|_| self.config.kind == PipelineKind::Events)
+    }
+
     /// `name@version` of the schemas of all types, as people are told.
     pub fn schema_labels(&self) -> String {
         let labels: Vec<_> = self.events.iter().map(|event| event.schema.label()).collect();
@@ -187,11 +202,14 @@ impl EventPlan {
         };
         // What a binary schema says, its decoder makes sure of.
         let rules = match (&language, &config.rules) {
-            (Language::JsonSchema, _) => Some(schema.clone()),
+            (Language::JsonSchema, _) | (_, None) => None,
             (_, Some(rules)) => Some(Schema::load(&Language::JsonSchema, rules, &config.schema_name, 0, read)?),
-            (_, None) => None,
         };
-        let validator = rules.map(|rules| rules.validator(pipeline.issues_max)).transpose()?.map(Arc::new);
+        let judging = match language {
+            Language::JsonSchema => Some(&schema),
+            Language::Avro | Language::Protobuf { .. } => rules.as_ref(),
+        };
+        let validator = judging.map(|schema| schema.validator(pipeline.issues_max)).transpose()?.map(Arc::new);
         let of_others = match (config.framing, schema.types()) {
             (Framing::Confluent, Types::Avro(types)) => Some(types.json_schema_of_others()),
             (Framing::Confluent, Types::Protobuf(types)) => Some(types.json_schema_of_others()),
@@ -212,11 +230,14 @@ impl EventPlan {
             issues_max: pipeline.issues_max,
             open_partitions_max: pipeline.open_partitions_max,
         };
-        let layout = Layout::new(&columns(&schema)?.fields, options)?;
+        let columns = Arc::new(columns(&schema)?);
+        let layout = Layout::new(&columns.fields, options)?;
         Ok(Self {
             config: config.clone(),
             wire: Wire::new(config.format, config.framing, schema.types(), writers),
             schema,
+            rules,
+            columns,
             validator,
             of_others,
             layout: Arc::new(layout),

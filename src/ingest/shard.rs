@@ -4,10 +4,12 @@
 //! Three things go on at once, each at most once: waiting for deliveries, judging a batch of them on a blocking thread,
 //! writing a sealed flush. While one flush is written the next fills; acks go out in the order of the flushes.
 
+mod waits; // what it waits for
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use tokio::task::{JoinError, JoinHandle};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -22,11 +24,13 @@ use crate::ingest::commit::{Committer, Fate, FlushOf, Unresolved, observe};
 use crate::ingest::crashes::{Care, SharedJournal, Suspect};
 use crate::ingest::repeats::{GivenUp, LookBack};
 use crate::ingest::worker::{Origin, Sealed, Worker};
-use crate::ingest::{EventPlan, Plan, Surroundings};
+use crate::ingest::{EventPlan, Plan, Plans, Surroundings};
 use crate::metrics::{PipelineMetrics, ShardGauges};
 use crate::receipt::{Receipt, RequeueCause};
 use crate::rejection::Code;
 use crate::store::flush::{Epoch as EpochName, FlushName, Source};
+pub(super) use waits::{due, join};
+use waits::{looked_up, next_plan, take, worked, written};
 
 /// Deliveries judged in one go: enough to make the hop to the blocking thread cheap, few enough to keep acks prompt.
 const BATCH_DELIVERIES_MAX: usize = 4096;
@@ -61,7 +65,9 @@ pub struct Stop {
 
 /// What an epoch needs and outlives it.
 pub struct ShardParts {
+    /// As [`PipelineParts::plan`](crate::ingest::PipelineParts::plan).
     pub plan: Arc<Plan>,
+    pub plans: Plans,
     pub surroundings: Surroundings,
     pub metrics: Arc<PipelineMetrics>,
     pub committer: Arc<Committer>,
@@ -100,8 +106,9 @@ pub async fn run_epoch(
 ) -> EpochReport {
     parts.gauges().set_connected(true);
     let repeats = Some(parts.look_back.view());
-    let mut worker =
-        Worker::new(Arc::clone(&parts.plan), parts.surroundings.clone(), Arc::clone(&parts.metrics), origin, repeats);
+    let mut plans = parts.plans.clone();
+    let plan = Arc::clone(&plans.borrow_and_update());
+    let mut worker = Worker::new(plan, parts.surroundings.clone(), Arc::clone(&parts.metrics), origin, repeats);
     worker.set_rows_max(match turn {
         Turn::Free => rows_max(care, &parts.plan),
         // One flush settles the whole probe.
@@ -115,6 +122,7 @@ pub async fn run_epoch(
     let mut epoch = Epoch {
         parts,
         name,
+        plans,
         intake,
         settler,
         over,
@@ -194,6 +202,7 @@ struct Written {
 struct Epoch<'a> {
     parts: &'a ShardParts,
     name: EpochName,
+    plans: Plans,
     intake: Box<dyn Intake>,
     settler: Box<dyn Settler>,
     /// Cancelled when the deliveries belong to the queue again.
@@ -237,6 +246,8 @@ enum Step {
     Worked(Box<Worker>, Vec<Sealed>),
     Written(Box<Written>),
     FlushDue,
+    /// The schema changed.
+    Planned(Arc<Plan>),
     /// The breaker opened over what another shard judged.
     Paused,
     Drain,
@@ -281,6 +292,7 @@ impl Epoch<'_> {
                 self.ease().await.map_err(EpochEnd::Lost)?;
             }
             Step::FlushDue => self.seal(),
+            Step::Planned(plan) => self.adopt(plan),
             Step::Paused => return Err(EpochEnd::Paused),
             Step::Drain => self.drain().await.map_err(EpochEnd::Lost)?,
             Step::Halt => return Err(EpochEnd::Drained),
@@ -291,6 +303,7 @@ impl Epoch<'_> {
     async fn next_step(&mut self) -> Step {
         let accepting = self.accepting();
         let flush_at = self.flush_at.filter(|_| self.worker.is_some());
+        let idle = self.worker.is_some();
         let free = matches!(self.turn, Turn::Free) && !self.draining;
         tokio::select! {
             biased;
@@ -299,7 +312,9 @@ impl Epoch<'_> {
             () = self.parts.breaker.paused(), if free => Step::Paused,
             written = written(&mut self.commit) => Step::Written(written),
             (worker, sealed) = worked(&mut self.work) => Step::Worked(worker, sealed),
-            result = looked_up(&mut self.look_up), if self.worker.is_some() => Step::LookedUp(result),
+            // Before more is judged: what is held is no more than it must be.
+            plan = next_plan(&mut self.plans), if idle && !self.draining => Step::Planned(plan),
+            result = looked_up(&mut self.look_up), if idle => Step::LookedUp(result),
             () = due(flush_at) => Step::FlushDue,
             deliveries = take(self.intake.as_mut(), accepting) => Step::Deliveries(deliveries),
         }
@@ -418,6 +433,13 @@ impl Epoch<'_> {
     fn seal(&mut self) {
         self.flush_at = None;
         self.lend_worker(|worker| worker.seal().into_iter().collect());
+    }
+
+    /// What is held is flushed, and all that comes is judged by `plan`.
+    fn adopt(&mut self, plan: Arc<Plan>) {
+        debug!(pipeline = %plan.config.name, shard = self.parts.shard, "judging by the changed schema from here on");
+        self.flush_at = None;
+        self.lend_worker(|worker| worker.adopt(plan).into_iter().collect());
     }
 
     /// Runs `work` on a blocking thread; the worker must be idle.
@@ -647,50 +669,5 @@ impl Epoch<'_> {
         let looked_up = self.look_up.as_ref().and_then(|look_up| Some(look_up.arrivals.first()?.delivery.received_at));
         gauges.set_oldest_unacked([written, waiting, worker.oldest(), looked_up].into_iter().flatten().min());
         gauges.set_open_partitions(worker.open_partitions());
-    }
-}
-
-/// The end of the write in flight; never, when there is none.
-async fn written(commit: &mut Option<Commit>) -> Box<Written> {
-    match commit {
-        Some(commit) => join(&mut commit.task).await,
-        None => std::future::pending().await,
-    }
-}
-
-/// The end of the look-up under way; never, when there is none.
-async fn looked_up(look_up: &mut Option<LookUp>) -> Result<Found, GivenUp> {
-    match look_up {
-        Some(look_up) => join(&mut look_up.task).await,
-        None => std::future::pending().await,
-    }
-}
-
-/// The end of the worker's work; never, when it is idle.
-async fn worked(work: &mut Option<Work>) -> (Box<Worker>, Vec<Sealed>) {
-    match work {
-        Some(task) => join(task).await,
-        None => std::future::pending().await,
-    }
-}
-
-/// The result of a task that is never aborted; its panic is ours.
-pub(super) async fn join<T>(task: impl Future<Output = Result<T, JoinError>>) -> T {
-    match task.await {
-        Ok(done) => done,
-        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-    }
-}
-
-/// The next deliveries; while none are wanted, only the loss of the channel.
-async fn take(intake: &mut dyn Intake, wanted: bool) -> Result<Vec<Delivery>, Ended> {
-    if wanted { intake.next(BATCH_DELIVERIES_MAX).await } else { Err(intake.lost().await) }
-}
-
-/// At that instant; never, without one.
-pub(super) async fn due(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
     }
 }

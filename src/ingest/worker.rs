@@ -1,6 +1,9 @@
 //! The CPU side of a shard: judges deliveries into open batches, and seals them into flushes ready to be written.
 //! Synchronous; the shard lends it to a blocking thread for each batch of deliveries.
 
+#[cfg(test)]
+pub(super) mod tests;
+
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
@@ -62,6 +65,10 @@ pub struct Sealed {
     pub keys: Vec<Key>,
     /// Some of its deliveries were redelivered.
     pub redelivered: bool,
+    /// Rows with something in `_extra`.
+    pub undeclared: u64,
+    /// Events that have a value of a type that their schema does not allow there.
+    pub conflicts: u64,
 }
 
 impl Sealed {
@@ -94,6 +101,8 @@ pub struct Worker {
     recovered: Durable,
     /// The codes of `dead` and of failed `attempts`, and how many repeats there were beside them and `held`.
     tally: Tally,
+    /// Of those rejected, how many have a value of another type than their schema says.
+    conflicts: u64,
     keys: Vec<Key>,
     /// Of letters of each type of events, and last of those of none.
     dead_letter_origins: Vec<Arc<DeadLetterOrigin>>,
@@ -129,14 +138,11 @@ impl Worker {
             failed: Vec::new(),
             recovered: Durable::new(RECOVERED_MAX),
             tally: Tally::default(),
+            conflicts: 0,
             keys: Vec::new(),
             repeats,
             instance: plan.instance.as_str().into(),
-            dead_letter_origins: (0..plan.events.len())
-                .map(Some)
-                .chain([None])
-                .map(|event| Arc::new(plan.dead_letter_origin(origin.shard, event)))
-                .collect(),
+            dead_letter_origins: dead_letter_origins(&plan, origin.shard),
             receipt: None,
             oldest: None,
             bytes: 0,
@@ -223,6 +229,16 @@ impl Worker {
     pub fn seal(&mut self) -> Option<Sealed> {
         let receipt = self.receipt.take()?;
         Some(self.encode(receipt))
+    }
+
+    /// Judges by `plan` from here on. What is held was judged by the one before, and is closed into a flush of its own.
+    pub fn adopt(&mut self, plan: Arc<Plan>) -> Option<Sealed> {
+        let sealed = self.seal();
+        self.judge = Judge::new(Arc::clone(&plan));
+        self.batches = batches(&plan);
+        self.dead_letter_origins = dead_letter_origins(&plan, self.origin.shard);
+        self.plan = plan;
+        sealed
     }
 
     /// Lets go of everything held: it goes back to the queue.
@@ -370,6 +386,7 @@ impl Worker {
             letter.original = Death::newest(&letter.message).map(Original::from);
         }
         self.tally.add_dead_letter(rejection.code());
+        self.conflicts += u64::from(rejection.issues().iter().any(|issue| issue.code == Code::ValidateType));
         match rejection.code().stage() {
             // What a pipeline of dead letters is for.
             Stage::Broker => self.judged.good += 1,
@@ -419,6 +436,7 @@ impl Worker {
         let mut recovering = std::mem::take(&mut self.recovering);
         let mut objects = Vec::new();
         let mut event_time_us: Option<(i64, i64)> = None;
+        let mut undeclared = 0;
         for (number, batch) in self.batches.seal().into_iter().enumerate() {
             let (file, refused) = self.encode_batch(&batch, flush);
             for (row, rejection) in refused {
@@ -432,6 +450,7 @@ impl Worker {
             let (low, high) = event_time_us.unwrap_or((i64::MAX, i64::MIN));
             event_time_us = Some((low.min(file.event_time_min_us), high.max(file.event_time_max_us)));
             self.tally.archived += file.rows() as u64;
+            undeclared += file.rows_with_extra as u64;
             objects.push(self.data_object(file, flush, number));
         }
         let mut blobs = Vec::new();
@@ -460,6 +479,8 @@ impl Worker {
             event_time_us,
             keys: std::mem::take(&mut self.keys),
             redelivered: std::mem::take(&mut self.redelivered),
+            undeclared,
+            conflicts: std::mem::take(&mut self.conflicts),
         }
     }
 
@@ -529,6 +550,12 @@ impl Worker {
             rows: attempts.len() as u64,
         }
     }
+}
+
+/// Of letters of each type of events, and last of those of none.
+fn dead_letter_origins(plan: &Plan, shard: u16) -> Vec<Arc<DeadLetterOrigin>> {
+    let places = (0..plan.events.len()).map(Some).chain([None]);
+    places.map(|event| Arc::new(plan.dead_letter_origin(shard, event))).collect()
 }
 
 fn batches(plan: &Plan) -> Batches {

@@ -153,15 +153,12 @@ impl Candidate {
             tried.config.rules.clone_from(&now.config.rules);
         }
         if self.version == now.config.schema_version {
-            let (old, new) = (now.layout.schema(), tried.layout.schema());
-            if let Some(difference) = difference(old, new) {
-                return Err(CandidateError::Columns {
-                    label: self.label(),
-                    pipeline: current.config.name.clone(),
-                    difference,
-                    next: format!("{}.v{}", self.name, self.version.saturating_add(1)),
-                });
-            }
+            now.succeeded_by(&tried).map_err(|difference| CandidateError::Columns {
+                label: self.label(),
+                pipeline: current.config.name.clone(),
+                difference: difference.to_string(),
+                next: format!("{}.v{}", self.name, self.version.saturating_add(1)),
+            })?;
         }
         Ok(current.with(place, tried))
     }
@@ -176,35 +173,6 @@ impl Candidate {
             _ => Err(CandidateError::Type { name: self.name.clone(), pipeline: current.config.name.clone() }),
         }
     }
-}
-
-/// The first column in which they differ, and how.
-fn difference(old: &arrow_schema::Schema, new: &arrow_schema::Schema) -> Option<String> {
-    for field in old.fields() {
-        match new.field_with_name(field.name()) {
-            Err(_) => return Some(format!("column {} is gone", field.name())),
-            Ok(other) if other.data_type() != field.data_type() => {
-                return Some(format!(
-                    "column {} was {}, and is {}",
-                    field.name(),
-                    field.data_type(),
-                    other.data_type()
-                ));
-            }
-            Ok(other) if other.metadata() != field.metadata() => {
-                return Some(format!("column {} means something else", field.name()));
-            }
-            Ok(_) => {}
-        }
-    }
-    let added = new.fields().iter().find(|field| old.field_with_name(field.name()).is_err());
-    if let Some(added) = added {
-        return Some(format!("column {} is new", added.name()));
-    }
-    let names = |schema: &arrow_schema::Schema| -> Vec<String> {
-        schema.fields().iter().map(|field| field.name().clone()).collect()
-    };
-    (names(old) != names(new)).then(|| "the order of the columns".to_owned())
 }
 
 fn frozen(content: &[u8]) -> String {

@@ -52,7 +52,7 @@ use crate::store::flush::{FlushError, Owner};
 use crate::store::{Store, StoreError};
 
 /// Compiles a pipeline of the configuration; schemas are files, which only the rim reads.
-pub type Compile = Arc<dyn Fn(&config::Pipeline) -> Result<ingest::Plan, ingest::PlanError> + Send + Sync>;
+pub type Compile = Arc<dyn Fn(&config::Pipeline) -> Result<Arc<ingest::Plan>, ingest::PlanError> + Send + Sync>;
 
 /// A file that has its name only when it is finished; one that is dropped before is gone.
 pub trait Draft: Write + Send {
@@ -150,7 +150,7 @@ impl Replays {
     /// [`ReplayError::NoPipeline`], [`ReplayError::Compile`].
     fn compiled(&self, pipeline: &str) -> Result<Arc<ingest::Plan>, ReplayError> {
         let config = self.config.pipeline(pipeline).ok_or_else(|| ReplayError::NoPipeline(pipeline.to_owned()))?;
-        Ok(Arc::new((self.compile)(config)?))
+        Ok((self.compile)(config)?)
     }
 
     /// The plan whose hash begins with `prefix`.

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::columns::Columns;
+use super::columns::{Columns, Reason};
 use super::{Place, Schema, SchemaError};
 use crate::value::push_segment;
 
@@ -49,7 +49,34 @@ pub struct ColumnChange {
 pub enum ChangeKind {
     New(String),
     Gone(String),
-    Type { from: String, to: String },
+    Type {
+        from: String,
+        to: String,
+    },
+    /// It holds another property, by its pointer; so its field id is another.
+    Property {
+        from: String,
+        to: String,
+    },
+}
+
+impl ColumnChange {
+    /// Whether files of both versions cannot be read as one: a column would hold two things.
+    fn is_break(&self) -> bool {
+        matches!(self.kind, ChangeKind::Type { .. } | ChangeKind::Property { .. })
+    }
+}
+
+impl std::fmt::Display for ColumnChange {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let column = &self.column;
+        match &self.kind {
+            ChangeKind::New(of) => write!(out, "{column}: new, {of}"),
+            ChangeKind::Gone(of) => write!(out, "{column}: gone, was {of}"),
+            ChangeKind::Type { from, to } => write!(out, "{column}: was {from}, is {to}"),
+            ChangeKind::Property { from, to } => write!(out, "{column}: was {from}, is {to}, another property"),
+        }
+    }
 }
 
 /// Whether one schema accepts all that the other does.
@@ -58,6 +85,16 @@ pub enum Verdict {
     Yes,
     No,
     CannotTell,
+}
+
+impl Verdict {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Yes => "yes",
+            Self::No => "no",
+            Self::CannotTell => "cannot tell",
+        }
+    }
 }
 
 /// What the new version means for the files.
@@ -94,13 +131,19 @@ impl Comparison {
     }
 
     pub fn consequence(&self) -> Consequence {
-        if self.storage.iter().any(|change| matches!(change.kind, ChangeKind::Type { .. })) {
+        if self.storage.iter().any(ColumnChange::is_break) {
             Consequence::NewMajor
         } else if self.storage.is_empty() {
             Consequence::SameColumns
         } else {
             Consequence::OtherColumns
         }
+    }
+
+    /// The first change with which the new version cannot write where the old one did, under the same number: a column
+    /// that is gone, for nobody would notice, or that holds something else. New columns are no such change.
+    pub fn unfit_for_one_version(&self) -> Option<&ColumnChange> {
+        self.storage.iter().find(|change| change.is_break() || matches!(change.kind, ChangeKind::Gone(_)))
     }
 }
 
@@ -115,34 +158,31 @@ fn verdict(findings: &[Finding]) -> Verdict {
 }
 
 fn changes(old: &Columns, new: &Columns) -> Vec<ColumnChange> {
-    let columns = |columns: &Columns| -> BTreeMap<String, String> {
-        columns.reasons.iter().map(|reason| (reason.column.clone(), reason.type_name())).collect()
+    let columns = |columns: &Columns| -> BTreeMap<String, (String, String)> {
+        let of = |reason: &Reason| (reason.column.clone(), (reason.type_name(), reason.path.clone()));
+        columns.reasons.iter().map(of).collect()
     };
     let (before, after) = (columns(old), columns(new));
     let mut changes = Vec::new();
-    for (column, from) in &before {
-        match after.get(column) {
-            Some(to) if from != to => {
-                let kind = ChangeKind::Type { from: from.clone(), to: to.clone() };
-                changes.push(ColumnChange { column: column.clone(), kind });
-            }
-            Some(_) => {}
-            None => changes.push(ColumnChange { column: column.clone(), kind: ChangeKind::Gone(from.clone()) }),
-        }
+    for (column, (from, property)) in &before {
+        let kind = match after.get(column) {
+            Some((to, _)) if from != to => ChangeKind::Type { from: from.clone(), to: to.clone() },
+            Some((_, to)) if property != to => ChangeKind::Property { from: property.clone(), to: to.clone() },
+            Some(_) => continue,
+            None => ChangeKind::Gone(from.clone()),
+        };
+        changes.push(ColumnChange { column: column.clone(), kind });
     }
-    let is_new = |(column, _): &(&String, &String)| !before.contains_key(*column);
+    let is_new = |column: &str| !before.contains_key(column);
     changes.extend(
         after
             .iter()
-            .filter(is_new)
-            .map(|(column, of)| ColumnChange { column: column.clone(), kind: ChangeKind::New(of.clone()) }),
+            .filter(|(column, _)| is_new(column))
+            .map(|(column, (of, _))| ColumnChange { column: column.clone(), kind: ChangeKind::New(of.clone()) }),
     );
-    // What is within a column that changes its type goes with it.
-    let turned: Vec<String> = changes
-        .iter()
-        .filter(|change| matches!(change.kind, ChangeKind::Type { .. }))
-        .map(|change| change.column.clone())
-        .collect();
+    // What is within a column that holds something else goes with it.
+    let turned: Vec<String> =
+        changes.iter().filter(|change| change.is_break()).map(|change| change.column.clone()).collect();
     let is_within = |column: &str| {
         turned.iter().any(|outer| {
             column.strip_prefix(outer.as_str()).is_some_and(|rest| rest.starts_with('.') || rest.starts_with("[]"))

@@ -108,8 +108,10 @@ impl Running {
             hold_max: Some(MINUTE),
         };
         let read = |path: &Path| std::fs::read(path);
+        let plan = Arc::new(Plan::new(&config, "host_1", &read, None).expect("the pipeline compiles"));
         let parts = PipelineParts {
-            plan: Arc::new(Plan::new(&config, "host_1", &read, None).expect("the pipeline compiles")),
+            plans: tokio::sync::watch::channel(Arc::clone(&plan)).1,
+            plan,
             surroundings,
             metrics: Arc::clone(&shared),
             broker: Arc::new(broker.clone()),

@@ -25,6 +25,7 @@ mod model;
 mod outage;
 mod poison;
 mod registry;
+mod reload;
 mod replay;
 mod replay_broker;
 mod schema_commands; // `schema columns`, `schema check`

@@ -50,6 +50,7 @@ pub(super) fn config(root: &raw::Root, reader: &mut Reader<'_>, file: &std::path
             look_back_rows: usize::try_from(run?.look_back_rows.as_ref()?.value).unwrap_or(usize::MAX),
             look_up_patience: run?.look_up_patience.as_ref()?.value,
             unacked_age_max: run?.unacked_age_max.as_ref()?.value,
+            schema_reload: Some(run?.schema_reload.as_ref()?.value).filter(|every| !every.is_zero()),
         },
         pipelines: pipelines?,
     })

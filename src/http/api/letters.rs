@@ -19,7 +19,7 @@ use super::body::{Asked, JSON, LINES, json, line, lines, parse_instant};
 use super::guard::Form;
 use super::pipelines::pipeline_name;
 use super::problem::Problem;
-use super::{Api, cursor, groups};
+use super::{Api, Pipeline, cursor, groups};
 use crate::config::Role;
 use crate::decode::{JsonDecoder, Limits};
 use crate::dlq::record::DeadLetter;
@@ -147,12 +147,12 @@ fn may_search(api: &Api, caller: &Caller, filter: &Filter) -> Result<(), Problem
 }
 
 /// What hides things of the letters of `pipeline`, or of any.
-fn veils<'a>(api: &'a Api, pipeline: Option<&str>) -> impl Iterator<Item = &'a Veil> {
+fn veils<'a>(api: &'a Api, pipeline: Option<&str>) -> impl Iterator<Item = Arc<Veil>> + 'a {
     let (one, all) = match pipeline {
-        Some(pipeline) => (Some(api.parts.veil(pipeline)), &[][..]),
-        None => (Some(&api.parts.veil_of_unknown), &api.parts.pipelines[..]),
+        Some(pipeline) => (api.parts.veil(pipeline), &[][..]),
+        None => (Arc::clone(&api.parts.veil_of_unknown), &api.parts.pipelines[..]),
     };
-    one.into_iter().chain(all.iter().map(|pipeline| &pipeline.veil))
+    std::iter::once(one).chain(all.iter().map(Pipeline::veil))
 }
 
 /// All letters

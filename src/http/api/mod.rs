@@ -30,6 +30,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use ulid::Ulid;
 
@@ -57,7 +58,7 @@ pub struct Parts {
     /// Plans, and what carries them out.
     pub tasks: Arc<Tasks>,
     /// What viewers do not see of letters whose pipeline is not configured any more.
-    pub veil_of_unknown: Veil,
+    pub veil_of_unknown: Arc<Veil>,
     pub metrics: Arc<Metrics>,
     pub now: fn() -> DateTime<Utc>,
     /// A new identifier, later than every one before it in this process.
@@ -71,13 +72,20 @@ pub struct Pipeline {
     pub config: config::Pipeline,
     /// `name@version` of each type of events; none of a pipeline of dead letters.
     pub schemas: Vec<String>,
-    pub veil: Veil,
+    /// What viewers do not see of its letters, by the schema in use.
+    pub veil: watch::Receiver<Arc<Veil>>,
 }
 
 impl Parts {
-    fn veil(&self, pipeline: &str) -> &Veil {
+    fn veil(&self, pipeline: &str) -> Arc<Veil> {
         let known = self.pipelines.iter().find(|known| known.config.name == pipeline);
-        known.map_or(&self.veil_of_unknown, |known| &known.veil)
+        known.map_or_else(|| Arc::clone(&self.veil_of_unknown), Pipeline::veil)
+    }
+}
+
+impl Pipeline {
+    fn veil(&self) -> Arc<Veil> {
+        Arc::clone(&self.veil.borrow())
     }
 }
 

@@ -328,7 +328,7 @@ async fn pipelines_are_told_with_their_ledgers() {
     assert_eq!(all["items"].as_array().map(Vec::len), Some(1));
     let one = world.client.get("/api/v1/pipelines/flights", Some("viewer")).await.json();
     assert_eq!(one, all["items"][0]);
-    assert_eq!((one["queue"].as_str(), one["schema"].as_str()), (Some("flights"), Some("flight@1")));
+    assert_eq!((one["queue"].as_str(), one["events"][0]["schema"].as_str()), (Some("flights"), Some("flight@1")));
     assert_eq!((one["ledger"]["received"].as_u64(), one["ledger"]["in_flight"].as_u64()), (Some(3), Some(3)));
     is_problem(&world.client.get("/api/v1/pipelines/nobody", Some("viewer")).await, 404);
 }

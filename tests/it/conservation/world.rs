@@ -272,8 +272,10 @@ impl Process {
             backoff: BACKOFF,
             hold_max: Some(world.schedule.hold_max),
         };
+        let plan = Arc::new(world.plan(&instance));
         let parts = PipelineParts {
-            plan: Arc::new(world.plan(&instance)),
+            plans: tokio::sync::watch::channel(Arc::clone(&plan)).1,
+            plan,
             surroundings: world.surroundings(),
             metrics: Arc::clone(&pipeline_metrics),
             broker: Arc::new(world.broker.clone()),

@@ -87,16 +87,25 @@ impl Program {
 
     /// Status and body of a GET.
     pub fn get(&self, path: &str) -> (u16, String) {
-        let answer = self.answer(path).expect("the HTTP server answers in text");
+        self.get_with(path, "")
+    }
+
+    /// The same of somebody who has that token.
+    pub fn get_as(&self, path: &str, token: &str) -> (u16, String) {
+        self.get_with(path, &format!("Authorization: Bearer {token}\r\n"))
+    }
+
+    fn get_with(&self, path: &str, headers: &str) -> (u16, String) {
+        let answer = self.answer(path, headers).expect("the HTTP server answers in text");
         let status = answer.split(' ').nth(1).expect("a status").parse().expect("a number");
         let body = answer.split_once("\r\n\r\n").expect("a body").1.to_owned();
         (status, body)
     }
 
-    fn answer(&self, path: &str) -> std::io::Result<String> {
+    fn answer(&self, path: &str, headers: &str) -> std::io::Result<String> {
         let mut stream = TcpStream::connect(self.http)?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{headers}\r\n")?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         Ok(answer)
@@ -114,7 +123,7 @@ impl Program {
 
     /// The same; `None` when it does not answer, for it has ended or is about to.
     pub fn metric_if_alive(&self, name: &str) -> Option<f64> {
-        let text = self.answer("/metrics").ok()?;
+        let text = self.answer("/metrics", "").ok()?;
         let lines = text
             .lines()
             .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with('{') || rest.starts_with(' ')))

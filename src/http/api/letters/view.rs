@@ -1,5 +1,7 @@
 //! A letter as it is shown, by who asks.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use chrono::{DateTime, Utc};
@@ -18,7 +20,7 @@ use crate::headers;
 use crate::mask::MASKED;
 
 /// What hides things from that caller; `None`: nothing does.
-fn veil<'a>(parts: &'a Parts, pipeline: &str, caller: &Caller) -> Option<&'a Veil> {
+fn veil(parts: &Parts, pipeline: &str, caller: &Caller) -> Option<Arc<Veil>> {
     (caller.role == Role::Viewer).then(|| parts.veil(pipeline))
 }
 
@@ -222,6 +224,7 @@ impl LetterView {
     pub(super) fn of(letter: &DeadLetter, api: &Api, caller: &Caller) -> Self {
         let message = &letter.message;
         let veil = veil(&api.parts, &letter.origin.pipeline, caller);
+        let veil = veil.as_deref();
         let typed = message.properties.headers.as_ref().map(|headers| shown_headers(headers, veil));
         let event_id = letter.event_id.as_deref();
         Self {

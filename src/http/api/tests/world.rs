@@ -149,6 +149,7 @@ fn parts(
     let schema = Schema::load(&Language::JsonSchema, Path::new("/flight.v1.json"), "flight", 1, &|_| Ok(SCHEMA.into()))
         .expect("a schema");
     let veil = Veil::new(&config.dlq.mask, [(schema.sensitive(), pipeline.events[0].event_id.clone())]);
+    let veil = tokio::sync::watch::channel(Arc::new(veil)).1;
     let requests = AtomicU64::new(0);
     let replays = crate::app::replays_over(Arc::new(config.clone()), store);
     Parts {
@@ -157,7 +158,7 @@ fn parts(
         records: Arc::clone(&replays.records),
         log: replays.log.clone(),
         tasks: Tasks::new(replays, 1, Stop::default()),
-        veil_of_unknown: Veil::of_unknown(&config.dlq.mask),
+        veil_of_unknown: Arc::new(Veil::of_unknown(&config.dlq.mask)),
         metrics: Arc::clone(metrics),
         now: || DateTime::from_timestamp(1_000, 0).expect("in range"),
         ulid: Arc::new(move || Ulid::from_parts(1, u128::from(requests.fetch_add(1, Ordering::Relaxed)))),
