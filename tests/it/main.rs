@@ -27,6 +27,7 @@ mod poison;
 mod replay;
 mod replay_broker;
 mod schema_commands; // `schema columns`, `schema check`
+mod schema_infer; // `schema infer`
 mod store;
 mod tidy;
 mod trouble;
