@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::{Broker, Clock, ConnectError, Ended, Intake, Settler, Standing, Subscription};
+use super::{Broker, Clock, ConnectError, Ended, Glance, Intake, Settler, Standing, Subscription};
 use crate::event::{Delivery, Message};
 
 /// A broker with its queues; clones are the same broker. Asking about a queue that does not exist gives nothing.
@@ -160,17 +160,33 @@ impl Broker for Memory {
         if subscription.declare.is_some() {
             state.queues.entry(name.clone()).or_default();
         }
-        let queue = state.queues.get(name).map(Arc::clone).ok_or_else(|| ConnectError::Refused {
-            broker: "memory".into(),
-            reason: format!("404 NOT_FOUND - no queue '{name}'"),
-            mend: format!("create the queue `{name}` (or set declare), or name another in `queue`"),
-        })?;
+        let queue = state.queue(name)?;
         state.channels_opened += 1;
         let id = state.channels_opened;
         let arrived = lock(&queue).open(id, usize::from(subscription.prefetch.max(1)));
         let handle = Arc::new(Handle { queue, id, name: name.clone() });
         let intake = MemoryIntake { handle: Arc::clone(&handle), arrived, clock: self.clock };
         Ok((Box::new(intake), Box::new(MemorySettler { handle })))
+    }
+
+    async fn peek(&self, glance: &Glance) -> Result<Vec<Message>, ConnectError> {
+        let mut state = lock(&self.state);
+        if let Some(error) = state.refusals.pop_front() {
+            return Err(error);
+        }
+        let queue = state.queue(&glance.queue)?;
+        state.channels_opened += 1;
+        Ok(lock(&queue).peek(glance))
+    }
+}
+
+impl State {
+    fn queue(&self, name: &str) -> Result<Arc<Mutex<Queue>>, ConnectError> {
+        self.queues.get(name).map(Arc::clone).ok_or_else(|| ConnectError::Refused {
+            broker: "memory".into(),
+            reason: format!("404 NOT_FOUND - no queue '{name}'"),
+            mend: format!("create the queue `{name}` (or set declare), or name another in `queue`"),
+        })
     }
 }
 
@@ -242,6 +258,20 @@ impl Queue {
             self.channels[index].arrived.notify_one();
             self.turn = index + 1;
         }
+    }
+
+    fn peek(&mut self, glance: &Glance) -> Vec<Message> {
+        let (mut looked_at, mut bytes) = (VecDeque::new(), 0);
+        while looked_at.len() < glance.messages_max
+            && bytes < glance.bytes_max
+            && let Some((_, stored)) = self.ready.pop_first()
+        {
+            bytes += stored.message.body.len();
+            looked_at.push_back(stored);
+        }
+        let messages = looked_at.iter().map(|stored| stored.message.clone()).collect();
+        self.give_back(looked_at);
+        messages
     }
 
     fn give_back(&mut self, unacked: VecDeque<Stored>) {

@@ -3,7 +3,8 @@
 //! changed.
 //!
 //! RabbitMQ passes on names and texts that are not UTF-8; the client library keeps them as `String`s. So every
-//! `basic.deliver` and every content header is looked through (AMQP 0-9-1, 2.3.5 and 4.2) before the library sees it:
+//! `basic.deliver`, `basic.get-ok` and content header is looked through (AMQP 0-9-1, 2.3.5 and 4.2) before the library sees
+//! it:
 //!
 //! - each byte of a short string that is not UTF-8 becomes `?`;
 //! - a header whose properties cannot be read at all, nest deeper than [`DEPTH_MAX`], or are more than a frame may hold,

@@ -5,7 +5,8 @@
 //! deliveries out, and the [`Settler`], which acks them or gives them back. Publishing ([`publish`]) has connections of
 //! its own: RabbitMQ may stop reading those in an alarm, and acks must not wait behind that.
 //!
-//! There is no automatic recovery, no per-message ack, no `basic.get`, and, unless asked for, no declaration.
+//! There is no automatic recovery, no per-message ack, and, unless asked for, no declaration. `basic.get` is for a
+//! [`Glance`] alone, which takes nothing.
 
 mod backoff;
 mod connect;
@@ -15,6 +16,7 @@ mod login;
 pub mod management;
 pub mod memory;
 mod mender;
+mod peek; // what lies at the head of a queue
 mod properties;
 pub mod publish;
 mod rabbit;
@@ -29,7 +31,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use crate::config::{Declare, Secret};
-use crate::event::Delivery;
+use crate::event::{Delivery, Message};
 
 pub use backoff::Backoff;
 pub use properties::{TooLong, wire_bytes};
@@ -75,6 +77,17 @@ pub struct Subscription {
     pub name: String,
 }
 
+/// What to look at without taking it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Glance {
+    pub queue: String,
+    pub messages_max: usize,
+    /// Of all bodies; one message more may be looked at than they allow.
+    pub bytes_max: usize,
+    /// As a subscription's.
+    pub name: String,
+}
+
 /// Where deliveries come from.
 #[async_trait]
 pub trait Broker: Send + Sync {
@@ -82,6 +95,13 @@ pub trait Broker: Send + Sync {
     ///
     /// Delivery tags count from 1 without a gap, in the order the intake hands them out.
     async fn consume(&self, subscription: &Subscription) -> Result<(Box<dyn Intake>, Box<dyn Settler>), ConnectError>;
+
+    /// The messages at the head of a queue, oldest first, without waiting for any. Only read permission on it is needed.
+    ///
+    /// All are back in their places when this returns, and when it fails, is dropped, or the process ends. They are marked as
+    /// redelivered then, a queue that counts deliveries has counted one more of each, and while they are looked at
+    /// consumers get those behind them.
+    async fn peek(&self, glance: &Glance) -> Result<Vec<Message>, ConnectError>;
 }
 
 /// The half of a subscription that hands deliveries out.

@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use super::connect::{Brokers, Link, ended, request_error};
 use super::mender::Note;
 use super::properties::{self, TooLong, short};
-use super::{Broker, Clock, ConnectError, Ended, Intake, Settler, Standing, Subscription, Surroundings};
+use super::{Broker, Clock, ConnectError, Ended, Glance, Intake, Settler, Standing, Subscription, Surroundings, peek};
 use crate::config::{Declare, QueueType, RabbitMq};
 use crate::event::{Delivery, Message};
 
@@ -70,6 +70,11 @@ impl Broker for Rabbit {
         };
         let settler = RabbitSettler { shared, acked: 0 };
         Ok((Box::new(intake), Box::new(settler)))
+    }
+
+    async fn peek(&self, glance: &Glance) -> Result<Vec<Message>, ConnectError> {
+        let link = self.brokers.connect(&glance.name).await?;
+        peek::peek(link, glance, self.brokers.patience()).await
     }
 }
 
@@ -325,17 +330,17 @@ impl Intake for RabbitIntake {
 }
 
 fn received(delivery: message::Delivery, received_at: chrono::DateTime<chrono::Utc>, note: Option<Note>) -> Delivery {
-    Delivery {
-        tag: delivery.delivery_tag,
-        received_at,
-        message: Message {
-            body: delivery.data,
-            exchange: delivery.exchange.into(),
-            routing_key: delivery.routing_key.into(),
-            redelivered: delivery.redelivered,
-            properties: properties::from_amqp(&delivery.properties),
-            unreadable: note.map(|note| note.unreadable).unwrap_or_default(),
-        },
+    Delivery { tag: delivery.delivery_tag, received_at, message: message_of(delivery, note) }
+}
+
+pub(super) fn message_of(delivery: message::Delivery, note: Option<Note>) -> Message {
+    Message {
+        body: delivery.data,
+        exchange: delivery.exchange.into(),
+        routing_key: delivery.routing_key.into(),
+        redelivered: delivery.redelivered,
+        properties: properties::from_amqp(&delivery.properties),
+        unreadable: note.map(|note| note.unreadable).unwrap_or_default(),
     }
 }
 

@@ -132,6 +132,13 @@ fn run(command: Command) -> Result<(), Failure> {
             block_on(publish::run(config, args))
         }
         Command::Dlq(args) => run_dlq(&args),
+        Command::Schema(schema::Command::Infer(args)) => {
+            let config = if args.needs_config() { Some(load(&args.config.config)?) } else { None };
+            if let Some(config) = &config {
+                app::start_logs(&config.log)?;
+            }
+            block_on(async { schema::infer(&args, config, &mut std::io::stdout(), &mut std::io::stderr()).await })
+        }
         Command::Schema(command) => {
             let width = terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
             match schema::run(&command, width, &mut std::io::stdout().lock())? {

@@ -1,14 +1,19 @@
-//! `parqueduct schema`: what a schema gives, and what it says of samples, without a broker or a store.
+//! `parqueduct schema`: what a schema gives, and what it says of samples, without a broker or a store; and the way back,
+//! from samples to a schema.
 
-use std::io::{self, BufRead, Write};
+mod infer; // samples -> a schema
+mod samples; // lines of files
+
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 
+pub use infer::{InferArgs, run as infer};
+
 use super::table::{Column, Table};
-use crate::app;
 use crate::config::{self, Format, Framing};
 use crate::decode::{Decoder, Limits, Wire};
 use crate::dlq::fingerprint::Signature;
@@ -27,6 +32,8 @@ pub enum Command {
     Check(CheckArgs),
     /// Tell what changes from one version of a schema to the next, for producers and for the files
     Diff(DiffArgs),
+    /// Propose a schema for samples: of files, of a queue (without taking anything), or of dead letters
+    Infer(Box<InferArgs>),
 }
 
 /// Which schema.
@@ -113,6 +120,7 @@ pub fn run(command: &Command, width: Option<usize>, out: &mut impl Write) -> any
         Command::Columns(args) => show_columns(args, width, out).map(|()| true),
         Command::Check(args) => check(args, out),
         Command::Diff(args) => diff(args, out),
+        Command::Infer(_) => unreachable!("it has its own way"),
     }
 }
 
@@ -199,23 +207,13 @@ fn check(args: &CheckArgs, out: &mut impl Write) -> anyhow::Result<bool> {
     let mut trial = Trial::new(args)?;
     let mut counts = Counts::default();
     for path in &args.samples {
-        let unreadable = || format!("{}: cannot be read", path.display());
         if matches!(trial.decoder, Decoder::Json(_)) {
-            let mut input = app::open_lines(path, false).with_context(unreadable)?;
-            let mut line = Vec::new();
-            for number in 1_u64.. {
-                line.clear();
-                if input.reader.read_until(b'\n', &mut line).with_context(unreadable)? == 0 {
-                    break;
-                }
-                let event = line.strip_suffix(b"\n").unwrap_or(&line);
-                let event = event.strip_suffix(b"\r").unwrap_or(event);
-                if !event.is_empty() {
-                    tell(args, path, Some(number), event.len(), trial.judge(event), &mut counts, out)?;
-                }
-            }
+            samples::each_line(path, |number, event| {
+                tell(args, path, Some(number), event.len(), trial.judge(event), &mut counts, out)?;
+                Ok(true)
+            })?;
         } else {
-            let body = std::fs::read(path).with_context(unreadable)?;
+            let body = std::fs::read(path).with_context(|| format!("{}: cannot be read", path.display()))?;
             tell(args, path, None, body.len(), trial.judge(&body), &mut counts, out)?;
         }
     }

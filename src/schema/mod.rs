@@ -5,6 +5,7 @@ mod catalog; // a schema and the files it refers to
 pub mod columns; // a schema -> the columns of its files
 pub mod compat; // what changes from one version to the next
 mod hints; // what columns do not say
+pub mod infer; // samples -> a schema
 mod issues; // validation errors -> issues
 mod json; // the tape as the validator sees it
 mod location; // schema files as URIs, and back

@@ -89,7 +89,7 @@ fn named<'s>(place: &Place<'s>, keyword: &str) -> impl Iterator<Item = (&'s Stri
 }
 
 /// What applies to the same value as `place`.
-fn alongside<'s>(place: &Place<'s>) -> Vec<Place<'s>> {
+pub(super) fn alongside<'s>(place: &Place<'s>) -> Vec<Place<'s>> {
     let one = SAME_ONE.iter().filter_map(|name| place.keyword(name));
     let many = SAME_MANY.iter().filter_map(|name| place.keyword(name)?.as_array()).flatten();
     let named = SAME_NAMED.iter().filter_map(|name| place.keyword(name)?.as_object()).flat_map(|named| named.values());

@@ -159,4 +159,7 @@ conformance!(
     a_missing_queue_is_refused_and_named,
     properties_and_headers_of_every_type_arrive_as_sent,
     what_cannot_be_read_is_handed_out_with_what_it_was,
+    a_glance_shows_the_head_of_a_queue_and_leaves_all_in_its_place,
+    a_glance_ends_with_the_queue_or_its_bytes,
+    a_glance_at_a_missing_queue_is_refused_and_names_it,
 );

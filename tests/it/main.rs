@@ -29,6 +29,7 @@ mod reload;
 mod replay;
 mod replay_broker;
 mod schema_commands; // `schema columns`, `schema check`
+mod schema_infer; // `schema infer`
 mod store;
 mod tidy;
 mod trouble;

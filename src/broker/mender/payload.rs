@@ -1,4 +1,4 @@
-//! The payloads of `basic.deliver` and of content headers, walked through as the client library does
+//! The payloads of `basic.deliver`, of `basic.get-ok` and of content headers, walked through as the client library does
 //! (AMQP 0-9-1, 4.2.5, with RabbitMQ's types: <https://www.rabbitmq.com/amqp-0-9-1-errata>, section 3).
 
 use std::ops::Range;
@@ -13,6 +13,8 @@ const NAMES_MAX: usize = 16;
 const TUNE: [u8; 4] = [0, 10, 0, 30];
 /// Class `basic` and method `deliver`.
 const DELIVER: [u8; 4] = [0, 60, 0, 60];
+/// Class `basic` and method `get-ok`: the same without a consumer, and with a count at its end.
+const GET_OK: [u8; 4] = [0, 60, 0, 71];
 const BASIC: [u8; 2] = [0, 60];
 /// Class, weight and size of the body, before the properties.
 pub(super) const BEFORE_PROPERTIES: usize = 12;
@@ -48,15 +50,19 @@ const PROPERTIES: [(&str, Kind); 14] = [
 /// Flags without a property: none of RabbitMQ's messages has them.
 const NO_PROPERTIES: u16 = 0b11;
 
-/// Mends a `basic.deliver`; returns its delivery tag. `None`: it is another method, or none that can be read.
+/// Mends a `basic.deliver` or a `basic.get-ok`; returns its delivery tag. `None`: it is another method, or none that can be
+/// read.
 pub(super) fn mend_deliver(payload: &mut [u8], unreadable: &mut Vec<Unreadable>) -> Option<u64> {
-    if !payload.starts_with(&DELIVER) {
+    let has_consumer = payload.starts_with(&DELIVER);
+    if !has_consumer && !payload.starts_with(&GET_OK) {
         return None;
     }
     let end = payload.len();
     let mut walk = Walk { bytes: payload, at: DELIVER.len(), original: None, found: unreadable, names: 0 };
-    // The consumer's tag is the broker's own.
-    walk.short(end)?;
+    if has_consumer {
+        // Its tag is the broker's own.
+        walk.short(end)?;
+    }
     let tag = u64::from_be_bytes(walk.number(end)?);
     walk.take(1, end)?;
     for place in ["exchange", "routing_key"] {

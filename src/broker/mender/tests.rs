@@ -87,6 +87,21 @@ fn an_exchange_and_a_routing_key_are_mended_too() {
 }
 
 #[test]
+fn a_message_that_was_asked_for_is_mended_as_one_that_was_delivered() {
+    let get_ok = |exchange: &[u8], key: &[u8]| {
+        let names = [short(exchange), short(key)].concat();
+        frame(METHOD, 1, &[&[0, 60, 0, 71][..], &9_u64.to_be_bytes(), &[1], &names, &[0, 0, 0, 3]].concat())
+    };
+    let section = |text: &[u8]| [&[0x80, 0x00], &short(text)[..]].concat();
+    let stream = [get_ok(b"\xff", b"key"), header(1, &section(b"\xfe")), frame(3, 1, b"{}")].concat();
+    let (out, notes) = mended(&stream, &[16]);
+    assert_eq!(out, [get_ok(b"?", b"key"), header(1, &section(b"?")), frame(3, 1, b"{}")].concat());
+    assert_eq!((notes.len(), notes[0].tag), (1, 9));
+    assert_eq!(parts(&notes[0]), [("exchange", &b"\xff"[..]), ("content_type", b"\xfe")]);
+    assert!(parse_class(&out[7..]).is_ok());
+}
+
+#[test]
 fn names_of_headers_are_mended_at_any_depth_and_the_whole_table_is_kept() {
     let table = |outer: &[u8], inner: &[u8], other: &[u8]| {
         let nested = [&short(inner)[..], b"A", &long(&[b"F", &long(&[&short(b"z")[..], b"V"].concat())[..]].concat())];

@@ -282,7 +282,7 @@ impl FilterArguments {
     }
 
     /// The same, of letters in that state.
-    pub(super) fn with(&self, state: StateArgument, now: DateTime<Utc>) -> anyhow::Result<Filter> {
+    pub(in crate::cli) fn with(&self, state: StateArgument, now: DateTime<Utc>) -> anyhow::Result<Filter> {
         Ok(Filter { state: state.wanted(), ..self.at(now)? })
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use parqueduct::broker::{Broker, ConnectError, Ended, Intake, Settler, Subscription};
+use parqueduct::broker::{Broker, ConnectError, Ended, Glance, Intake, Settler, Subscription};
 use parqueduct::event::{Delivery, HeaderValue, Message, Properties, Unreadable};
 
 use crate::harness::rabbit::{eventually, queue_type, unique};
@@ -400,4 +400,45 @@ pub async fn a_channel_proves_that_it_stands_until_it_is_gone(fixture: &dyn Fixt
     drop((intake, settler));
     standing.confirm().await.expect_err("both halves are gone");
     assert_ready(fixture, &queue, 5).await;
+}
+
+fn glance(queue: &str, messages_max: usize) -> Glance {
+    Glance { queue: queue.to_owned(), messages_max, bytes_max: 1 << 20, name: "parqueduct conformance".into() }
+}
+
+async fn peek(fixture: &dyn Fixture, glance: &Glance) -> Vec<String> {
+    let messages = fixture.broker().peek(glance).await.expect("a glance");
+    messages.iter().map(|message| String::from_utf8(message.body.clone()).expect("text")).collect()
+}
+
+pub async fn a_glance_shows_the_head_of_a_queue_and_leaves_all_in_its_place(fixture: &dyn Fixture) {
+    let queue = filled(fixture, 20).await;
+    assert_eq!(peek(fixture, &glance(&queue, 8)).await, numbers(0..8));
+    assert_ready(fixture, &queue, 20).await;
+    assert_eq!(peek(fixture, &glance(&queue, 3)).await, numbers(0..3));
+    assert_ready(fixture, &queue, 20).await;
+    let (mut intake, _settler) = consume(fixture, &queue, 100).await;
+    let taken = take(&mut intake, 20).await;
+    assert_eq!(bodies(&taken), numbers(0..20));
+    let flagged: Vec<_> = taken.iter().map(|delivery| delivery.message.redelivered).collect();
+    assert!(flagged[..8].iter().all(|flagged| *flagged) && flagged[8..].iter().all(|flagged| !flagged), "{flagged:?}");
+}
+
+pub async fn a_glance_ends_with_the_queue_or_its_bytes(fixture: &dyn Fixture) {
+    let queue = fixture.queue().await;
+    assert!(peek(fixture, &glance(&queue, 9)).await.is_empty());
+    fixture.publish(&queue, &[message("0123456789"), message("0123456789"), message("0")]).await;
+    assert_eq!(peek(fixture, &glance(&queue, 9)).await.len(), 3);
+    assert_eq!(peek(fixture, &Glance { bytes_max: 15, ..glance(&queue, 9) }).await.len(), 2);
+    fixture.publish_with_id(&queue, b"\xff").await;
+    let messages = fixture.broker().peek(&glance(&queue, 9)).await.expect("a glance");
+    assert_eq!(messages.len(), 4);
+    assert_eq!(messages[3].unreadable, [Unreadable::new("message_id", b"\xff")]);
+    assert_ready(fixture, &queue, 4).await;
+}
+
+pub async fn a_glance_at_a_missing_queue_is_refused_and_names_it(fixture: &dyn Fixture) {
+    let queue = unique("missing");
+    let refused = fixture.broker().peek(&glance(&queue, 1)).await.expect_err("no queue");
+    assert!(refused.needs_a_person() && refused.to_string().contains(&queue), "{refused}");
 }

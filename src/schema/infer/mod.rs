@@ -1,0 +1,120 @@
+//! Samples to a schema: what a queue or a file holds, as a JSON Schema that each of the samples keeps, with every choice
+//! that the samples leave open. Pure.
+//!
+//! What is learned does not depend on the order of the samples, nor on how they were split: [`Learner`]s of parts are
+//! merged. Only the order of properties is that in which they were first seen. Memory is bounded by [`Limits`], whatever
+//! the samples.
+
+mod evolution; // what events have that a schema does not declare
+mod finding; // the choices
+mod node; // one place of the samples
+mod number;
+mod personal; // what looks as if it were about a person
+mod propose; // what was seen -> a schema
+#[cfg(test)]
+mod tests;
+mod text;
+
+use serde_json::Value as Json;
+
+pub use evolution::{Evolution, NewField, Observed};
+pub use finding::{Doubt, Finding};
+
+use self::node::Node;
+use crate::value::Value;
+
+/// What is held of samples at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Places in all; those beyond, the most crowded first, are not looked into. Up to three times as many are held for a
+    /// while.
+    pub places_max: usize,
+    /// Names that an object has before it is taken for one of any names.
+    pub names_max: usize,
+    /// Distinct strings of a place that are kept to see whether they are an enumeration.
+    pub distinct_max: usize,
+    /// Steps below the event that are looked at.
+    pub depth_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { places_max: 50_000, names_max: 500, distinct_max: 32, depth_max: 32 }
+    }
+}
+
+/// How a schema is proposed.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Its title.
+    pub title: Option<String>,
+    /// Nothing beyond what was seen: no other fields of the event, no numbers out of the range seen, no other values of
+    /// strings that have few.
+    pub strict: bool,
+    /// No value of a sample stands in the schema, but for numbers' ranges where `strict` asks for them.
+    pub no_enums: bool,
+}
+
+/// What is proposed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Proposal {
+    /// JSON Schema 2020-12. Every sample keeps it.
+    pub schema: Json,
+    /// In the order of the schema.
+    pub findings: Vec<Finding>,
+}
+
+/// What was learned of samples so far.
+#[derive(Clone, Debug)]
+pub struct Learner {
+    limits: Limits,
+    root: Node,
+    /// Nodes of samples since the places were counted.
+    unchecked: usize,
+}
+
+impl Learner {
+    /// One that has seen nothing.
+    pub fn new(limits: Limits) -> Self {
+        Self { limits, root: Node::default(), unchecked: 0 }
+    }
+
+    /// Learns of one sample.
+    pub fn observe(&mut self, sample: Value<'_>) {
+        self.root.observe(sample, 0, &self.limits);
+        // No sample makes more places than it has nodes; most make none.
+        self.unchecked += (sample.end() - sample.index()) as usize;
+        if self.unchecked > self.limits.places_max {
+            self.fit();
+        }
+    }
+
+    /// Learns all that `other` did.
+    ///
+    /// # Panics
+    /// If its limits are others: what it dropped by them cannot be had back.
+    pub fn merge(&mut self, other: Learner) {
+        assert_eq!(self.limits, other.limits, "learners of other limits see other things");
+        self.root.merge(other.root, &self.limits);
+        self.fit();
+    }
+
+    /// How many samples it has seen.
+    pub fn samples(&self) -> u64 {
+        self.root.values
+    }
+
+    /// A schema that every sample seen keeps, and what is doubtful about it.
+    pub fn propose(&self, options: &Options) -> Proposal {
+        let mut root = self.root.clone();
+        root.fit(self.limits.places_max, &self.limits);
+        propose::propose(&root, options, &self.limits)
+    }
+
+    fn fit(&mut self) {
+        self.unchecked = 0;
+        if self.root.places() > 2 * self.limits.places_max {
+            self.root.fit(self.limits.places_max, &self.limits);
+        }
+    }
+}
