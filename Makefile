@@ -1,7 +1,7 @@
 # `make help` says what there is. Everything is written below `target/` and `.parqueduct/`, which git ignores.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos matrix check fmt bench bench-dlq overhead
+.PHONY: help demo test chaos matrix engines check fmt bench bench-dlq overhead
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
@@ -17,6 +17,9 @@ chaos: ## the proof: a million events four times over, while everything around t
 
 matrix: ## the tests that touch a broker, on RabbitMQ 3.10 and 4.x, with classic and quorum queues
 	@scripts/matrix
+
+engines: ## six engines read one archive by the recipes of docs/query.md, and give the same answers
+	@scripts/engines
 
 check: ## the fast lane: format, clippy, unit tests
 	cargo fmt --check
