@@ -1,7 +1,7 @@
 # `make help` says what there is. Everything is written below `target/` and `.parqueduct/`, which git ignores.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos matrix check fmt bench bench-dlq overhead
+.PHONY: help demo test chaos matrix stack pictures check fmt bench bench-dlq overhead
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
@@ -17,6 +17,12 @@ chaos: ## the proof: a million events four times over, while everything around t
 
 matrix: ## the tests that touch a broker, on RabbitMQ 3.10 and 4.x, with classic and quorum queues
 	@scripts/matrix
+
+stack: ## the live stack: do the alerts tell what goes wrong, and nothing else? twenty-five minutes
+	@scripts/stack
+
+pictures: ## draw the dashboards from what the last `make stack` recorded
+	@scripts/pictures
 
 check: ## the fast lane: format, clippy, unit tests
 	cargo fmt --check
