@@ -10,6 +10,7 @@ Exits with 1 if anything differs. Everything is below `.parqueduct/stack`, and s
 
 import argparse
 import json
+import os
 import signal
 import sys
 import time
@@ -46,7 +47,10 @@ def main() -> int:
         step(2, f"nothing goes wrong, for {options.quiet} s: {options.quiet * options.factor / 3600:.1f} h in quick motion")
         drill.quiet(options.quiet)
         step(3, "one thing after the other goes wrong")
-        drill.run(faults.schedule(drill))
+        try:
+            drill.run(faults.schedule(drill))
+        except Failure as failure:
+            findings.append(str(failure))
         findings += check(stack, drill, watch, began)
         if options.keep:
             keep(stack)
@@ -83,7 +87,7 @@ def check(stack: Stack, drill: faults.Drill, watch: verdicts.Watch, began: float
     quiet = drill.episodes[0]
     told = sum(at < quiet.ended for at, _, _ in stack.receiver.told)
     print(f"\n   While nothing went wrong, {sum(one.since < quiet.ended for one in found)} fired and {told} notifications were sent.")
-    print(f"   In all {len(stack.receiver.told)} were sent. Not set off here:")
+    print(f"   In all {len(stack.receiver.told)} were sent. Load of this machine: {', '.join(f'{load:.1f}' for load in os.getloadavg())}. Not set off here:")
     print("\n".join(f"      {alert}: {why}" for alert, why in faults.NOT_HERE.items()))
     if told:
         findings.append(f"{told} notifications were sent while nothing went wrong")
@@ -115,7 +119,10 @@ def keep(stack: Stack) -> None:
     print(f"   RabbitMQ      http://{stack.exporter}/metrics", flush=True)
     try:
         input("   Enter ends it. ")
-    except (KeyboardInterrupt, EOFError):
+    except EOFError:
+        # Nobody can press it: SIGTERM does.
+        signal.pause()
+    except KeyboardInterrupt:
         pass
 
 

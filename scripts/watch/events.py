@@ -7,6 +7,7 @@ import itertools
 import json
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 
 import pika
@@ -60,14 +61,15 @@ def same_id(line: bytes) -> bytes:
 class Publisher:
     """Publishes to the broker from a thread of its own, and comes back when the broker does.
 
-    `bad` is the share of bad events. `again` publishes as many of the events that are durable by now once more, changed
-    and as they were, in turn.
+    `bad` is the share of bad events. `again` publishes as many events of a minute ago, which are durable by now, once more:
+    changed and as they were, in turn.
     """
 
     def __init__(self, port: int, rate: float):
         self.port, self.rate = port, rate
         self.bad, self.again = 0.0, 0
         self.published = 0
+        self.recent: deque[bytes] = deque(maxlen=round(60 * rate))
         self.ended = threading.Event()
         self.thread = threading.Thread(target=self.run, daemon=True)
         self.thread.start()
@@ -77,14 +79,14 @@ class Publisher:
         self.thread.join(timeout=20)
 
     def run(self) -> None:
-        flights, old = good_flights(), list(itertools.islice(good_flights(), 200))
+        flights = good_flights()
         while not self.ended.is_set():
             try:
-                self.publish(flights, old)
+                self.publish(flights)
             except (pika.exceptions.AMQPError, OSError):
                 self.ended.wait(1)
 
-    def publish(self, flights: Iterator[bytes], old: list[bytes]) -> None:
+    def publish(self, flights: Iterator[bytes]) -> None:
         login = pika.PlainCredentials(*LOGIN)
         where = pika.ConnectionParameters("127.0.0.1", self.port, credentials=login, heartbeat=0)
         with pika.BlockingConnection(where) as connection:
@@ -97,13 +99,15 @@ class Publisher:
                 if owed >= 1:
                     owed -= 1
                     line = broken(line, self.published)
+                else:
+                    self.recent.append(line)
                 self.send(channel, "events", "flight.operated", line)
                 if self.published % round(10 * self.rate) == 0:
                     self.send(channel, "", BRIEF, line)
                     self.send(channel, "dead", "", line)
                 if self.again:
                     self.again -= 1
-                    line = old[self.again]
+                    line = self.recent[self.again]
                     self.send(channel, "events", "flight.operated", same_id(line) if self.again % 2 else line)
                 due = max(due + 1 / self.rate, time.monotonic() - 1)
                 connection.sleep(max(due - time.monotonic(), 0))

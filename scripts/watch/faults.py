@@ -251,7 +251,8 @@ def schedule(drill: Drill) -> list[Fault]:
         Fault("the store takes nine seconds for a write", store_answers(writes_take(9.0)), (
             one("OldestUnacked", 60, 30, flights),
         ), ("ParqueductFlushSlow", *burn)),
-        Fault("an acknowledgement is lost", lose_a_settlement, (one("SettlementsLost", 30, hour, flights),), ("ParqueductFlushSlow", *burn)),
+        # The next fault may lose one, too, and count for another hour.
+        Fault("an acknowledgement is lost", lose_a_settlement, (one("SettlementsLost", 30, hour + 90, flights),), ("ParqueductFlushSlow", *burn)),
         Fault("connections are cut before a flush comes about", connections_cut, (
             one("NothingArchived", 90, 30, flights),
             one("Requeueing", 50, hour, (*flights, ("cause", "connection_lost"))),
