@@ -1,7 +1,7 @@
 # `make help` says what there is. Everything is written below `target/` and `.parqueduct/`, which git ignores.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos matrix engines check fmt bench bench-dlq overhead
+.PHONY: help demo test chaos matrix engines check fmt bench bench-dlq overhead stack pictures
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
@@ -20,6 +20,12 @@ matrix: ## the tests that touch a broker, on RabbitMQ 3.10 and 4.x, with classic
 
 engines: ## six engines read one archive by the recipes of docs/query.md, and give the same answers
 	@scripts/engines
+
+stack: ## the live stack: do the alerts tell what goes wrong, and nothing else? twenty-five minutes
+	@scripts/stack
+
+pictures: ## draw the dashboards from what the last `make stack` recorded
+	@scripts/pictures
 
 check: ## the fast lane: format, clippy, unit tests
 	cargo fmt --check

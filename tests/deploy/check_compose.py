@@ -1,10 +1,13 @@
-"""Checks docker-compose.yml and what it mounts, without an engine: that everything referred to exists and is pinned.
+"""Checks docker-compose.yml and what it mounts, without an engine: that everything referred to exists and is pinned, and what
+`docker compose config` says of it, where there is one.
 
 Prints findings, one a line, and exits with 1 if there are any. Run from the root of the repository.
 """
 
 import json
 import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -20,6 +23,7 @@ def main() -> int:
     used = {mount.split(":")[0] for service in services.values() for mount in service.get("volumes", [])}
     findings += [f"volume {name} is used by nobody" for name in volumes if name not in used]
     findings += check_dockerfile() + check_prometheus(services) + check_grafana(services) + check_definitions()
+    findings += check_parqueduct(services) + check_engine()
     print("\n".join(findings))
     return 1 if findings else 0
 
@@ -33,6 +37,8 @@ def check_service(service: dict, services: dict, volumes: dict) -> list[str]:
     elif not Path(str(service.get("build")), "Dockerfile").is_file():
         findings.append("neither an image nor a Dockerfile")
     findings += [f"depends on {other}, which is no service" for other in service.get("depends_on", []) if other not in services]
+    if isinstance(service.get("depends_on"), list):
+        findings.append("waits for others to be started, not to be healthy")
     for other in service.get("depends_on", []):
         condition = service["depends_on"][other].get("condition") if isinstance(service["depends_on"], dict) else None
         if condition == "service_healthy" and "healthcheck" not in services.get(other, {}):
@@ -83,13 +89,25 @@ def check_prometheus(services: dict) -> list[str]:
     config = yaml.safe_load(Path("deploy/prometheus/prometheus.yml").read_text())
     missing = [path for path in config["rule_files"] if not (mounted(services["prometheus"], path) or Path("nowhere")).is_file()]
     findings = [f"prometheus: rules {path} are not mounted" for path in missing]
-    for target in [target for job in config["scrape_configs"] for each in job["static_configs"] for target in each["targets"]]:
+    places = [*config["scrape_configs"], *config["alerting"]["alertmanagers"]]
+    for target in [target for place in places for each in place["static_configs"] for target in each["targets"]]:
         host, port = target.split(":")
         if host not in services:
-            findings.append(f"prometheus: scrapes {host}, which is no service")
-        elif f'listen = "0.0.0.0:{port}"' not in Path(f"deploy/{host}/{host}.toml").read_text():
+            findings.append(f"prometheus: asks {host}, which is no service")
+        elif not listens(services, host, port):
             findings.append(f"prometheus: {host} does not listen on port {port} for other containers")
     return findings
+
+
+def listens(services: dict, host: str, port: str) -> bool:
+    """Whether a service is told to listen there; Alertmanager and RabbitMQ's plugin do by themselves."""
+    if host == "rabbitmq":
+        plugins = mounted(services[host], "/etc/rabbitmq/enabled_plugins")
+        return port == "15692" and plugins is not None and "rabbitmq_prometheus" in plugins.read_text()
+    if host == "alertmanager":
+        config = re.search(r"--config.file=(\S+)", " ".join(services[host]["command"]))
+        return port == "9093" and config is not None and (mounted(services[host], config[1]) or Path("nowhere")).is_file()
+    return f'listen = "0.0.0.0:{port}"' in Path(f"deploy/{host}/{host}.toml").read_text()
 
 
 def check_grafana(services: dict) -> list[str]:
@@ -105,6 +123,31 @@ def check_grafana(services: dict) -> list[str]:
             if host not in services:
                 findings.append(f"{path}: {host} is no service")
     return findings
+
+
+def check_parqueduct(services: dict) -> list[str]:
+    """What runs our image cannot write to it, has no rights, and finds its configuration and its files."""
+    findings = []
+    for name, service in services.items():
+        if "build" not in service:
+            continue
+        closed = service.get("read_only") is True and service.get("cap_drop") == ["ALL"]
+        if not closed or "no-new-privileges:true" not in service.get("security_opt", []):
+            findings.append(f"{name}: its root can be written to, or it has rights")
+        for word in service["command"]:
+            if word.startswith("/") and not (mounted(service, word) or Path("nowhere")).is_file():
+                findings.append(f"{name}: {word} is not mounted")
+    return findings
+
+
+def check_engine() -> list[str]:
+    """What `docker compose` finds in the file, where it is installed."""
+    command = ["docker", "compose"]
+    if not shutil.which("docker") or subprocess.run([*command, "version"], capture_output=True, check=False).returncode != 0:
+        print("no `docker compose` here: `docker compose config` was left out", file=sys.stderr)
+        return []
+    done = subprocess.run([*command, "--profile", "demo", "config", "--quiet"], capture_output=True, text=True, check=False)
+    return [] if done.returncode == 0 else ["`docker compose config`:", done.stderr.strip()]
 
 
 def check_definitions() -> list[str]:

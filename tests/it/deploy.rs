@@ -1,4 +1,5 @@
-//! The files for Kubernetes and systemd are sound, as far as that can be seen without a cluster and a service manager.
+//! The files for Kubernetes and systemd, and the dashboards, are sound, as far as that can be seen without a cluster, a
+//! service manager and a Grafana.
 
 use std::path::Path;
 use std::process::Command;
@@ -25,4 +26,9 @@ fn the_kubernetes_objects_fit_their_schemas_and_each_other() {
 #[test]
 fn the_unit_is_one_that_systemd_takes_and_rates_as_closed() {
     nothing_is_found_by("systemd.py");
+}
+
+#[test]
+fn the_dashboards_show_every_metric_and_quick_motion_keeps_what_rules_mean() {
+    nothing_is_found_by("watch.py");
 }
