@@ -180,6 +180,23 @@ def pipeline() -> dict:
         lines("Bytes in for each byte out", "Bodies received, over objects written: what Parquet and zstd save.",
               [(f"{rate('parqueduct_received_bytes_total')} / {rate('parqueduct_flush_bytes_sum')}", "{{pipeline}}")], unit="none"),
     )
+    schemas = row(
+        "Schemas",
+        states("Schema in use", "By name and version: 1 while events are judged by it.",
+               f"max by (pipeline, schema) (parqueduct_schema_info{{{OURS}}})", "{{pipeline}} {{schema}}",
+               {"1": ("in use", "green")}, (8, 8)),
+        states("A changed schema is refused", "1 while the files differ from what is in use, since they cannot be taken.",
+               f"max by (pipeline) (parqueduct_schema_refused{{{OURS}}})", "{{pipeline}}",
+               {"0": ("no", "green"), "1": ("yes", "red")}, (8, 8)),
+        lines("Changed schemas", "Taken and refused, since the processes started.",
+              [(f"sum by (pipeline, outcome) (parqueduct_schema_reloads_total{{{OURS}}})", "{{pipeline}} {{outcome}}")]),
+        lines("Rows with undeclared fields a second", "What no column holds is in `_extra`: producers send more than the schema knows.",
+              [(rate("parqueduct_undeclared_fields_total"), "{{pipeline}}")], unit="ops"),
+        lines("Events of a wrong type a second", "A value is not of its declared type: producers and schema disagree.",
+              [(rate("parqueduct_schema_conflicts_total"), "{{pipeline}}")], unit="ops"),
+        lines("Questions to the schema registry", "By how they ended, since the processes started; while there is trouble, deliveries wait.",
+              [(f"sum by (outcome) (parqueduct_registry_requests_total{{{STORE}}})", "{{outcome}}")]),
+    )
     memory = row(
         "Memory and repeats",
         lines("Held, by process", "Deliveries in flight. What a process takes grows with them; `prefetch` times shards is the most.",
@@ -192,7 +209,7 @@ def pipeline() -> dict:
                (rate("parqueduct_id_reused_total"), "{{pipeline}} id reused")], unit="ops", colors={"id reused": "orange"}),
     )
     return dashboard("pipeline", "Parqueduct: pipeline", "Where the time goes, what is written, and what is held.",
-                     VARIABLES, [stages, flush, files, memory])
+                     VARIABLES, [stages, flush, files, schemas, memory])
 
 
 def dead_letters() -> dict:

@@ -233,7 +233,7 @@ fn letters_are_shown_and_mended_by_the_schema_they_name_and_replayed_once_it_is_
     registry.come_back();
 
     let fix = setting.directory.path().join("fix.toml");
-    std::fs::write(&fix, "[[step]]\nmap = { path = \"/id\", values = { \"order-1000\" = \"order-0\" } }\n[[step]]\nset = { path = \"/amount\", value = 7.5 }\n").expect("writable");
+    std::fs::write(&fix, "[[step]]\nmap = { path = \"/id\", values = { \"order-1000\" = \"order-0\" } }\n[[patch]]\nop = \"replace\"\npath = \"/amount\"\nvalue = 7.5\n").expect("writable");
     let plan = lines(&dlq(&setting, &["plan", "--code", "validate", "--fix", fix.to_str().expect("UTF-8"), "--json"]));
     dlq(&setting, &["replay", plan[0]["plan"].as_str().expect("a hash"), "--yes"]);
     let plan = lines(&dlq(&setting, &["plan", "--code", "schema.unknown", "--json"]));

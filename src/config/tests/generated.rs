@@ -76,7 +76,14 @@ fn the_defaults_shown_are_the_defaults() {
 #[test]
 fn every_key_of_the_reference_loads_for_the_store_it_is_for() {
     let apart = [
-        vec!["rabbitmq.uris", "rabbitmq.oauth2", "store.profile", "store.sas_token", "pipeline.event"],
+        vec![
+            "rabbitmq.uris",
+            "rabbitmq.oauth2",
+            "store.profile",
+            "store.sas_token",
+            "pipeline.event",
+            "registry.token",
+        ],
         vec![
             "rabbitmq.uri",
             "rabbitmq.password",
@@ -84,6 +91,8 @@ fn every_key_of_the_reference_loads_for_the_store_it_is_for() {
             "store.secret_access_key",
             "store.session_token",
             "store.access_key",
+            "registry.username",
+            "registry.password",
             // What each type of events says itself.
             "pipeline.framing",
             "pipeline.message",
