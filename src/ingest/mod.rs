@@ -23,7 +23,7 @@ pub use lines::{FileSource, lines};
 pub use list::{Batch, List, ListError, ListParts, ListReport, Place, Watch, take_list};
 pub use pipeline::{LookAt, PipelineParts, ShardPanicked, run_pipeline};
 pub use plan::{EventPlan, Plan, PlanError, Plans, Surroundings, language};
-pub use repeats::LookBackLimits;
+pub use repeats::{GivenUp, LookBackLimits};
 pub use schemas::Schemas;
 pub use select::Wires;
 pub use shard::Stop;

@@ -39,7 +39,7 @@ pub struct Finding {
 /// What becomes of a column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ColumnChange {
-    /// As in [`Reason`](super::columns::Reason).
+    /// As in [`Reason`].
     pub column: String,
     pub kind: ChangeKind,
 }
