@@ -135,7 +135,7 @@ fn run(arguments: &[&str]) -> String {
 fn with_text_amount(body: &[u8]) -> Vec<u8> {
     let at = |part: &[u8]| body.windows(part.len()).position(|window| window == part).expect("it is there");
     let (id, amount) = (at(b"\xa7order-1"), at(b"\xa6amount\xcb") + 7);
-    [&body[..id], b"\xaaorder-2000", &body[id + 8..amount], b"\xa40.25", &body[amount + 9..]].concat()
+    [&body[..id], b"\xa9order-600", &body[id + 8..amount], b"\xa40.25", &body[amount + 9..]].concat()
 }
 
 /// Values of every kind, by the library that producers in Python use; compared by what reads the Parquet there.
