@@ -55,7 +55,8 @@ impl Web {
 
 async fn authorities(path: &Path) -> Result<Vec<Certificate>, String> {
     let pem = tokio::fs::read(path).await.map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-    Certificate::from_pem_bundle(&pem).map_err(|_| format!("{} holds no PEM certificate", path.display()))
+    let found = Certificate::from_pem_bundle(&pem).ok().filter(|found| !found.is_empty());
+    found.ok_or_else(|| format!("{} holds no PEM certificate", path.display()))
 }
 
 /// The error with its causes, and without the address, which may hold a password.

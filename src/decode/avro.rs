@@ -49,6 +49,11 @@ impl AvroDecoder {
     pub fn decode<R>(&mut self, body: &[u8], then: impl FnOnce(&Tape<'_>) -> R) -> Result<R, Rejection> {
         // A record without fields takes no bytes, but no message is meant to be empty.
         within(self.limits, body)?;
+        self.decode_data(body, then)
+    }
+
+    /// The same of data that may be of no bytes, for a frame stood before them.
+    pub(super) fn decode_data<R>(&mut self, body: &[u8], then: impl FnOnce(&Tape<'_>) -> R) -> Result<R, Rejection> {
         let skipped = self.framed(body)?;
         self.writer.clear();
         let mut reader = Reader {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{Decoder, Limits, Wire};
 use crate::config::{Format, Framing};
 use crate::rejection::{Code, Issue, Rejection};
+use crate::schema::protobuf::NoMessage;
 use crate::schema::{avro, protobuf};
 use crate::value::Tape;
 
@@ -199,8 +200,11 @@ pub fn wire_of(format: Format, writers: &Writers, frame: &Frame) -> Result<Wire,
         (Format::Json, Written::Json) => Ok(Wire::Json),
         (Format::Avro, Written::Avro(types)) => Ok(Wire::Avro(Arc::clone(types), Framing::None)),
         (Format::Protobuf, Written::Protobuf(source)) => match source.message(frame.indexes()) {
-            Some(types) => Ok(Wire::Protobuf(Arc::new(types))),
-            None => Err(unknown("a message of the schema", ", which has no such message")),
+            Ok(types) => Ok(Wire::Protobuf(Arc::new(types))),
+            Err(NoMessage::Absent) => Err(unknown("a message of the schema", ", which has no such message")),
+            Err(NoMessage::Ambiguous) => {
+                Err(unknown("a message of the schema", ", of which producers count the messages in two ways"))
+            }
         },
         _ => Err(unknown("a schema of the configured format", ", a schema of another")),
     }
@@ -235,7 +239,7 @@ impl ConfluentDecoder {
             self.decoders.insert(key.clone(), Decoder::new(&wire, self.limits));
         }
         let decoder = self.decoders.get_mut(&key).expect("it was put there");
-        decoder.decode(&body[frame.len..], then).map_err(|rejection| rejection.shifted(frame.len as u64))
+        decoder.decode_data(&body[frame.len..], then).map_err(|rejection| rejection.shifted(frame.len as u64))
     }
 }
 
@@ -308,5 +312,24 @@ mod tests {
         assert!(
             matches!(&again.get(2).expect("known").written, Written::Avro(types) if types.text().contains("\"b\""))
         );
+    }
+
+    #[test]
+    fn a_message_of_no_bytes_has_all_its_fields_unset() {
+        let source = protobuf::Source::parse("syntax = \"proto3\"; message A { int64 n = 1; }", &[]).expect("a schema");
+        let writers = Arc::new(Writers::default());
+        writers.learn(1, Writer { written: Written::Protobuf(Arc::new(source)), subjects: Vec::new() });
+        let limits = Limits { body_bytes_max: 1000, depth_max: 8 };
+        let mut decoder = ConfluentDecoder::new(Format::Protobuf, writers, limits);
+        let mut json = |body: &[u8]| {
+            decoder.decode(body, |tape| {
+                let mut out = Vec::new();
+                tape.root().write_json(&mut out);
+                String::from_utf8(out).expect("UTF-8")
+            })
+        };
+        assert_eq!(json(b"\0\0\0\0\x01\0").expect("a message"), r#"{"n":0}"#);
+        assert_eq!(json(b"\0\0\0\0\x01\0\x08\x07").expect("a message"), r#"{"n":7}"#);
+        assert_eq!(json(b"").expect_err("no message").code(), Code::FrameEmpty);
     }
 }

@@ -39,6 +39,11 @@ impl ProtobufDecoder {
     /// `validate.required`, or one of `decode.binary.*`. The library does not tell offsets.
     pub fn decode<R>(&mut self, body: &[u8], then: impl FnOnce(&Tape<'_>) -> R) -> Result<R, Rejection> {
         within(self.limits, body)?;
+        self.decode_data(body, then)
+    }
+
+    /// The same of data that may be of no bytes, for a frame stood before them: a message all of whose fields are unset.
+    pub(super) fn decode_data<R>(&mut self, body: &[u8], then: impl FnOnce(&Tape<'_>) -> R) -> Result<R, Rejection> {
         let message = DynamicMessage::decode(self.types.message().clone(), body).map_err(|error| undecoded(&error))?;
         self.writer.clear();
         let mut walk = Walk { writer: &mut self.writer, path: String::new() };

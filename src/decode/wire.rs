@@ -213,4 +213,13 @@ impl Decoder {
             Decoder::Confluent(decoder) => decoder.decode(body, then),
         }
     }
+
+    /// The same of data that stood behind a frame: what has no bytes is a value where the format has one of none.
+    pub(super) fn decode_data<R>(&mut self, body: &[u8], then: impl FnOnce(&Tape<'_>) -> R) -> Result<R, Rejection> {
+        match self {
+            Decoder::Avro(decoder) => decoder.decode_data(body, then),
+            Decoder::Protobuf(decoder) => decoder.decode_data(body, then),
+            other => other.decode(body, then),
+        }
+    }
 }

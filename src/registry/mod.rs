@@ -17,6 +17,9 @@ use crate::web::Web;
 use answer::{Asked, SchemaAnswer};
 pub use answer::{Kind, Trouble};
 
+/// The largest id: registries number their schemas by what Java calls an `int`, and do not understand the question for more.
+const ID_MAX: u32 = i32::MAX as u32;
+
 /// Schemas that one may refer to, and those to others.
 const REFERENCES_MAX: usize = 200;
 
@@ -100,6 +103,9 @@ impl Registry {
 
     /// What is known of the id without asking; that it is unknown only for so long as is configured.
     pub fn kept(&self, id: u32) -> Option<Answer> {
+        if id > ID_MAX {
+            return Some(Answer::Unknown);
+        }
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.get(&id).filter(|kept| self.holds(kept)).map(|kept| kept.answer.clone())
     }
@@ -161,7 +167,7 @@ impl Registry {
         let Some(root) = self.get::<SchemaAnswer>(&format!("schemas/ids/{id}")).await? else {
             return Ok(Answer::Unknown);
         };
-        let Some(subjects) = self.get::<Vec<String>>(&format!("schemas/ids/{id}/subjects")).await? else {
+        let Some(subjects) = self.get::<Vec<String>>(&format!("schemas/ids/{id}/subjects?deleted=true")).await? else {
             return Ok(Answer::Unknown);
         };
         let Some(references) = self.references(&root).await? else { return Ok(Answer::Unknown) };
@@ -193,7 +199,8 @@ impl Registry {
                 ));
             }
             let subject = utf8_percent_encode(&reference.subject, NON_ALPHANUMERIC);
-            let path = format!("subjects/{subject}/versions/{}", reference.version);
+            // One that was deleted since is still what the schema means.
+            let path = format!("subjects/{subject}/versions/{}?deleted=true", reference.version);
             let Some(schema) = self.get::<SchemaAnswer>(&path).await? else { return Ok(None) };
             let needed: Vec<_> = schema.references.iter().rev().map(|needed| (needed.clone(), None)).collect();
             open.push((reference, Some(schema)));
@@ -202,16 +209,18 @@ impl Registry {
         Ok(Some(found))
     }
 
-    /// The answer at `path` of the first registry that gives one; `None`: there is nothing of that name.
+    /// The answer at `path` of the first registry that has one; `None`: all say that there is nothing of that name. One may be
+    /// behind another, so what one does not know is no verdict while another does not answer.
     async fn get<T: answer::Read>(&self, path: &str) -> Result<Option<T>, Trouble> {
         let mut trouble = None;
         for url in &self.config.urls {
             match self.get_from(url, path).await {
-                Ok(answer) => return Ok(answer),
+                Ok(Some(answer)) => return Ok(Some(answer)),
+                Ok(None) => {}
                 Err(failed) => trouble = Some(failed),
             }
         }
-        Err(trouble.expect("at least one is configured"))
+        trouble.map_or(Ok(None), Err)
     }
 
     async fn get_from<T: answer::Read>(&self, url: &str, path: &str) -> Result<Option<T>, Trouble> {

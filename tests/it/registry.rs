@@ -87,6 +87,9 @@ fn lines(text: &str) -> Vec<Value> {
 fn data_of_several_versions_become_rows_of_the_configured_schema() {
     let (rabbit, registry) = (now(Rabbit::shared()), RegistryServer::start());
     let setting = avro(&rabbit, &registry, "");
+    // One that knows nothing yet is asked first.
+    let behind = RegistryServer::start();
+    setting.change("urls = [", &format!("urls = [\"{}\", ", behind.url()));
     let v2 = [text("order-1"), double(1.5), vec![2], text("fragile")].concat();
     let v3 = [text("Pau"), text("order-2"), double(2.5), vec![0]].concat();
     let messages: Vec<Message> = [
@@ -97,6 +100,8 @@ fn data_of_several_versions_become_rows_of_the_configured_schema() {
         framed(77, b"\x02x"),
         framed(77, b"\x02y"),
         framed(78, b"\x02x"),
+        // No registry has such an id, and none understands the question for it.
+        framed(u32::MAX, b"\x02x"),
         framed(2, &v2[..4]),
         b"{\"id\":\"order-9\"}".to_vec(),
     ]
@@ -124,14 +129,14 @@ print(json.dumps(sorted(rows, key=lambda row: row['id'])))";
 
     let letters = lines(&dlq(&setting, &["list", "--json"]));
     let codes: Vec<&str> = letters.iter().map(|letter| letter["code"].as_str().expect("text")).collect();
-    assert_eq!(codes.len(), 6, "{codes:?}");
+    assert_eq!(codes.len(), 7, "{codes:?}");
     let unknown: Vec<String> = lines(&dlq(&setting, &["groups", "--json"]))
         .iter()
         .filter(|group| group["code"] == "schema.unknown")
         .map(|group| format!("{} {}", group["title"].as_str().expect("text"), group["count"]))
         .collect();
     assert!(
-        unknown.len() == 2 && unknown.iter().any(|group| group.contains("id 77") && group.ends_with(" 2")),
+        unknown.len() == 3 && unknown.iter().any(|group| group.contains("id 77") && group.ends_with(" 2")),
         "{unknown:?}"
     );
 }

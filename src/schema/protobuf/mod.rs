@@ -11,7 +11,7 @@ use std::sync::Arc;
 use prost_reflect::{DescriptorPool, MessageDescriptor};
 use serde_json::Value;
 
-pub use source::Source;
+pub use source::{NoMessage, Source};
 
 /// A type of message, with all that it refers to.
 #[derive(Clone, Debug, PartialEq)]

@@ -138,12 +138,20 @@ impl Program {
 
     /// Waits until archived + dead-lettered + suppressed reaches `deliveries` and nothing is in flight.
     pub fn wait_until_settled(&self, deliveries: u64, limit: Duration) {
-        wait_for(&format!("{deliveries} settled deliveries"), limit, || {
-            let settled = self.metric("parqueduct_archived_total")
-                + self.metric("parqueduct_dead_lettered_total")
-                + self.metric("parqueduct_duplicates_suppressed_total");
-            (settled >= deliveries as f64 && self.metric("parqueduct_in_flight") == 0.0).then_some(())
+        const PARTS: [&str; 5] = [
+            "parqueduct_archived_total",
+            "parqueduct_dead_lettered_total",
+            "parqueduct_duplicates_suppressed_total",
+            "parqueduct_requeued_total",
+            "parqueduct_in_flight",
+        ];
+        let mut last = [0.0; 5];
+        let settled = answer_within(limit, || {
+            last = PARTS.map(|part| self.metric(part));
+            let [archived, dead_lettered, suppressed, _, in_flight] = last;
+            (archived + dead_lettered + suppressed >= deliveries as f64 && in_flight == 0.0).then_some(())
         });
+        assert!(settled.is_some(), "waited {limit:?} for {deliveries} settled deliveries; {PARTS:?} are {last:?}");
     }
 
     /// SIGTERM, then the end; panics when it takes longer than `limit`.

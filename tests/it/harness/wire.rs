@@ -1,5 +1,7 @@
 //! Publishing to RabbitMQ byte by byte, for what no client library would send (AMQP 0-9-1, 2.3.5 and 4.2).
 
+use std::collections::BTreeSet;
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -51,24 +53,40 @@ pub async fn publish(port: u16, messages: &[Raw]) {
     let tuned = [method(0, 10, 31, &[7, 255, 0, 2, 0, 0, 0, 0]), method(0, 10, 40, b"\x01/\0\0")].concat();
     ask(&mut broker, &tuned, [10, 41]).await;
     ask(&mut broker, &method(1, 20, 10, b"\0"), [20, 11]).await;
+    ask(&mut broker, &method(1, 85, 10, b"\0"), [85, 11]).await;
     for Raw { exchange, routing_key, properties, body } in messages {
         let publish = [&[0, 0][..], &short(exchange), &short(routing_key), &[0]].concat();
         let header = [&[0, 60, 0, 0][..], &(body.len() as u64).to_be_bytes(), properties].concat();
         let sent = [method(1, 60, 40, &publish), frame(2, 1, &header), frame(3, 1, body)].concat();
         broker.write_all(&sent).await.expect("writing");
     }
-    // A closed channel has dealt with all that came before.
-    ask(&mut broker, &method(1, 20, 40, &[0, 200, 0, 0, 0, 0, 0]), [20, 41]).await;
+    // Confirms are numbered from one; one may stand for all before it.
+    let mut open: BTreeSet<u64> = (1..=messages.len() as u64).collect();
+    while !open.is_empty() {
+        let payload = read_frame(&mut broker).await;
+        assert_eq!([payload[1], payload[3]], [60, 80], "the broker says {}", String::from_utf8_lossy(&payload));
+        let tag = u64::from_be_bytes(payload[4..12].try_into().expect("eight bytes"));
+        match payload[12] {
+            0 => drop(open.remove(&tag)),
+            _ => open.retain(|of| *of > tag),
+        }
+    }
 }
 
-/// Sends `bytes`, and waits for an answer of that class and method.
-async fn ask(broker: &mut TcpStream, bytes: &[u8], expected: [u8; 2]) {
-    broker.write_all(bytes).await.expect("writing");
+/// The payload of the next frame, and the byte that ends it.
+async fn read_frame(broker: &mut TcpStream) -> Vec<u8> {
     let mut head = [0; 7];
     broker.read_exact(&mut head).await.expect("an answer");
     let size = u32::from_be_bytes([head[3], head[4], head[5], head[6]]);
     let mut payload = vec![0; size as usize + 1];
     broker.read_exact(&mut payload).await.expect("all of it");
+    payload
+}
+
+/// Sends `bytes`, and waits for an answer of that class and method.
+async fn ask(broker: &mut TcpStream, bytes: &[u8], expected: [u8; 2]) {
+    broker.write_all(bytes).await.expect("writing");
+    let payload = read_frame(broker).await;
     let answered = [payload[1], payload[3]];
     assert_eq!(answered, expected, "the broker says {}", String::from_utf8_lossy(&payload));
 }
