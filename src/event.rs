@@ -47,6 +47,48 @@ impl Message {
     pub fn body_hash(&self) -> [u8; 16] {
         twox_hash::XxHash3_128::oneshot(&self.body).to_be_bytes()
     }
+
+    /// What its header `traceparent` says; `None` where that is not what it has to be.
+    pub fn trace_parent(&self) -> Option<TraceParent<'_>> {
+        let headers = self.properties.headers.as_ref()?;
+        let value = headers.iter().find_map(|(name, value)| match value {
+            HeaderValue::Text(text) | HeaderValue::Bytes(text) if TRACE_HEADERS.contains(&name.as_str()) => Some(text),
+            _ => None,
+        })?;
+        TraceParent::parse(std::str::from_utf8(value).ok()?)
+    }
+
+    /// The trace it is part of, 32 hexadecimal digits.
+    pub fn trace_id(&self) -> Option<&str> {
+        self.trace_parent().map(|parent| parent.trace_id)
+    }
+}
+
+/// What names a trace: the header of W3C, and the same as CloudEvents carry it over AMQP.
+const TRACE_HEADERS: [&str; 3] = ["traceparent", "cloudEvents:traceparent", "cloudEvents_traceparent"];
+
+/// A place in a trace (<https://www.w3.org/TR/trace-context/#traceparent-header>).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TraceParent<'m> {
+    /// 32 hexadecimal digits, not all of them zero.
+    pub trace_id: &'m str,
+    /// 16 of them.
+    pub span_id: &'m str,
+}
+
+impl<'m> TraceParent<'m> {
+    fn parse(text: &'m str) -> Option<Self> {
+        let hex = |part: &str, len: usize| {
+            part.len() == len && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        };
+        let named = |part: &str| part.bytes().any(|byte| byte != b'0');
+        let mut parts = text.split('-');
+        let (version, trace_id, span_id, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        // Versions to come may say more behind it; the first does not.
+        let known = version != "ff" && (version != "00" || parts.next().is_none());
+        let well_formed = hex(version, 2) && hex(trace_id, 32) && hex(span_id, 16) && hex(flags, 2);
+        (known && well_formed && named(trace_id) && named(span_id)).then_some(Self { trace_id, span_id })
+    }
 }
 
 /// The AMQP 0-9-1 basic properties (specification 1.8.3), with what was absent kept apart from what was empty.
@@ -180,6 +222,31 @@ fn header_size(value: &HeaderValue) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_trace_is_named_by_a_header_that_keeps_to_its_form() {
+        let trace = |value: &str| {
+            let headers = vec![("traceparent".to_owned(), HeaderValue::Text(value.as_bytes().to_vec()))];
+            let properties = Properties { headers: Some(headers), ..Properties::default() };
+            Message { properties, ..Message::default() }.trace_id().map(str::to_owned)
+        };
+        let id = "4bf92f3577b34da6a3ce929d0e0e4736";
+        assert_eq!(trace(&format!("00-{id}-00f067aa0ba902b7-01")).as_deref(), Some(id));
+        assert_eq!(trace(&format!("cc-{id}-00f067aa0ba902b7-01-what-comes")).as_deref(), Some(id));
+        for broken in [
+            "",
+            id,
+            &format!("00-{id}-00f067aa0ba902b7"),
+            &format!("00-{id}-00f067aa0ba902b7-01-more"),
+            &format!("ff-{id}-00f067aa0ba902b7-01"),
+            &format!("00-{}-00f067aa0ba902b7-01", id.to_uppercase()),
+            &format!("00-{}-00f067aa0ba902b7-01", "0".repeat(32)),
+            &format!("00-{id}-0000000000000000-01"),
+        ] {
+            assert_eq!(trace(broken), None, "{broken}");
+        }
+        assert_eq!(Message::default().trace_id(), None);
+    }
 
     #[test]
     fn the_hash_of_a_body_is_the_published_xxh3_128_digest() {

@@ -123,6 +123,11 @@ const STORE_UP: Definition = gauge(
 );
 const REGISTRY_REQUESTS: Definition =
     counter("parqueduct_registry_requests_total", &["outcome"], "Questions to the schema registry, by how they ended");
+const SPAN_EXPORTS: Definition = counter(
+    "parqueduct_span_exports_total",
+    &["outcome"],
+    "Requests that sent spans to the collector, by how they ended",
+);
 const DLQ_MERGED: Definition = counter(
     "parqueduct_dlq_files_merged_total",
     &["pipeline"],
@@ -189,6 +194,7 @@ pub const TABLE: &[Definition] = &[
     STORE_RETRIES,
     STORE_UP,
     REGISTRY_REQUESTS,
+    SPAN_EXPORTS,
     DLQ_MERGED,
     DLQ_REMOVED,
     DLQ_TEND_FAILED,
@@ -231,6 +237,7 @@ pub struct Metrics {
     store_retries: IntCounterVec,
     store_up: Gauge,
     registry_requests: IntCounterVec,
+    span_exports: IntCounterVec,
     dlq_merged: IntCounterVec,
     dlq_removed: IntCounterVec,
     dlq_tend_failed: IntCounterVec,
@@ -279,6 +286,7 @@ impl Metrics {
             store_retries: counters(&registry, STORE_RETRIES),
             store_up,
             registry_requests: counters(&registry, REGISTRY_REQUESTS),
+            span_exports: counters(&registry, SPAN_EXPORTS),
             dlq_merged: counters(&registry, DLQ_MERGED),
             dlq_removed: counters(&registry, DLQ_REMOVED),
             dlq_tend_failed: counters(&registry, DLQ_TEND_FAILED),
@@ -341,6 +349,11 @@ impl Metrics {
     /// Counts a question to the schema registry.
     pub fn registry_asked(&self, outcome: &str) {
         self.registry_requests.with_label_values(&[outcome]).inc();
+    }
+
+    /// Counts a request that sent spans.
+    pub fn spans_exported(&self, outcome: SpanExport) {
+        self.span_exports.with_label_values(&[outcome.as_str()]).inc();
     }
 
     /// Counts files of dead letters that were merged.
@@ -434,6 +447,23 @@ impl FileKind {
             Self::Letters => "letters",
             Self::Attempts => "attempts",
             Self::Body => "body",
+        }
+    }
+}
+
+/// How a request ended that sent spans.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpanExport {
+    Sent,
+    /// They are dropped.
+    Failed,
+}
+
+impl SpanExport {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Failed => "failed",
         }
     }
 }

@@ -195,7 +195,9 @@ def pipeline() -> dict:
         lines("Events of a wrong type a second", "A value is not of its declared type: producers and schema disagree.",
               [(rate("parqueduct_schema_conflicts_total"), "{{pipeline}}")], unit="ops"),
         lines("Questions to the schema registry", "By how they ended, since the processes started; while there is trouble, deliveries wait.",
-              [(f"sum by (outcome) (parqueduct_registry_requests_total{{{STORE}}})", "{{outcome}}")]),
+              [(or_none(f"sum by (outcome) (parqueduct_registry_requests_total{{{STORE}}})"), "{{outcome}}")]),
+        lines("Requests that sent spans", "By how they ended, since the processes started; those that fail are dropped.",
+              [(or_none(f"sum by (outcome) (parqueduct_span_exports_total{{{STORE}}})"), "{{outcome}}")]),
     )
     memory = row(
         "Memory and repeats",

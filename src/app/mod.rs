@@ -10,6 +10,7 @@ mod files; // files of lines, plain or compressed, and their hash; files in the 
 mod foresee; // what the broker would do to our messages by itself
 mod logs; // where log lines go, and how they look
 mod machine; // who we are, and whether another process still lives
+mod otlp; // spans of flushes, to a collector
 mod reload; // schemas that change while they are in use
 mod replays; // what plans and replays run on
 mod run; // `parqueduct run`
@@ -75,7 +76,8 @@ fn compile_through(
     schemas: Option<Arc<Schemas>>,
 ) -> Result<Plan, PlanError> {
     let plan = Plan::new(pipeline, &config.instance, read, schemas)?;
-    Ok(Plan { blob_bytes: config.dlq.blob_bytes, ..plan })
+    let links_max = config.otlp.as_ref().map_or(0, |otlp| otlp.links_max);
+    Ok(Plan { blob_bytes: config.dlq.blob_bytes, links_max, ..plan })
 }
 
 /// Opens the store of the configuration; its failures and retries are counted in `metrics`.

@@ -10,12 +10,15 @@ use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use crate::VERSION;
+use crate::app::otlp::Otlp;
 use crate::app::reload::{InUse, Watch};
 use crate::app::{self, machine};
 use crate::broker::{Broker, Rabbit};
 use crate::config::Config;
 use crate::http;
-use crate::ingest::{Committer, LookBackLimits, PipelineParts, Plan, ShardPanicked, Stop, await_store, run_pipeline};
+use crate::ingest::{
+    Committer, LookBackLimits, PipelineParts, Plan, ShardPanicked, Spans, Stop, await_store, run_pipeline,
+};
 use crate::metrics::{Metrics, PipelineMetrics};
 use crate::replay::{Replays, Tasks};
 use crate::store::flush::FlushLog;
@@ -38,6 +41,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         .collect::<Result<Vec<_>, _>>()?;
     let in_use: Vec<InUse> = flows.iter().map(|(_, in_use)| in_use.clone()).collect();
     let broker: Arc<dyn Broker> = Arc::new(Rabbit::new(&config.rabbitmq, machine::broker_surroundings())?);
+    let otlp = config.otlp.as_ref().map(|otlp| Otlp::start(otlp, &config.instance, &metrics)).transpose();
+    let otlp = otlp.context("otlp: spans cannot be sent")?.map(Arc::new);
     let stop = Stop::default();
     let (mut http, mut pipelines) = (JoinSet::new(), JoinSet::new());
     if let Some(address) = config.http.listen {
@@ -81,8 +86,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     });
     let drain_timeout = config.run.drain_timeout;
     for (watch, in_use) in flows {
-        let start =
-            Start { watch, in_use, store: store.clone(), metrics: Arc::clone(&metrics), broker: Arc::clone(&broker) };
+        let spans = otlp.clone().map(|otlp| otlp as Arc<dyn Spans>);
+        let (store, metrics, broker) = (store.clone(), Arc::clone(&metrics), Arc::clone(&broker));
+        let start = Start { watch, in_use, store, metrics, broker, spans };
         pipelines.spawn(start.run(config.clone(), stop.clone()));
     }
     let ended = supervise(&mut pipelines, &stop, drain_timeout).await;
@@ -90,6 +96,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     // A client that reads slowly, or not at all, does not hold the end up.
     if tokio::time::timeout(HTTP_END_MAX, http.join_next()).await.is_err() {
         http.shutdown().await;
+    }
+    if let Some(otlp) = otlp {
+        otlp.end().await;
     }
     for pipeline in metrics.pipelines() {
         report_ledger(&pipeline);
@@ -104,6 +113,7 @@ struct Start {
     store: Store,
     metrics: Arc<Metrics>,
     broker: Arc<dyn Broker>,
+    spans: Option<Arc<dyn Spans>>,
 }
 
 impl Start {
@@ -123,14 +133,10 @@ impl Start {
             tending.spawn(app::tend::tend(name, config.clone(), store, metrics, stop.clone()));
         }
         let parts = PipelineParts {
-            committer: Arc::new(committer(
-                &config,
-                &plan,
-                self.store,
-                self.metrics,
-                capabilities,
-                Some(config.run.flush_grace / 2),
-            )),
+            committer: Arc::new(Committer {
+                spans: self.spans,
+                ..committer(&config, &plan, self.store, self.metrics, capabilities, Some(config.run.flush_grace / 2))
+            }),
             plan,
             plans,
             surroundings: machine::surroundings(),
@@ -170,6 +176,7 @@ pub(super) fn committer(
         put_concurrency: config.store.put_concurrency,
         backoff: STORE_BACKOFF,
         hold_max,
+        spans: None,
     }
 }
 

@@ -110,6 +110,7 @@ fn system_fields(keep_raw: bool) -> impl Iterator<Item = FieldRef> {
         (column::REDELIVERED, DataType::Boolean, false),
         (column::HEADERS, DataType::Utf8, true),
         (column::EXTRA, DataType::Utf8, true),
+        (column::TRACE_ID, DataType::Utf8, true),
         (column::RAW, DataType::Binary, true),
     ];
     fields.into_iter().filter(move |(name, ..)| keep_raw || *name != column::RAW).map(|(name, data_type, nullable)| {
@@ -146,11 +147,13 @@ mod tests {
         let layout = Layout::new(&fields, options(false)).expect("a layout");
         let names: Vec<_> = layout.schema().fields().iter().map(|field| field.name().as_str()).collect();
         assert_eq!(names[0], "id");
-        assert_eq!(names[1..], column::SYSTEM[..12], "in the order of their ids, and without `_raw`");
+        assert_eq!(names[1..13], column::SYSTEM[..12], "in the order of their ids");
+        assert_eq!(names[13..], ["_trace_id"], "and without `_raw`");
         let id = |name: &str| {
             layout.schema().field_with_name(name).expect("the column").metadata()[column::FIELD_ID_KEY].clone()
         };
         assert_eq!((id("_event_id"), id("_extra")), ("1".to_owned(), "12".to_owned()));
+        assert_eq!(id("_trace_id"), "14");
     }
 
     #[test]

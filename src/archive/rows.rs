@@ -57,6 +57,7 @@ struct System {
     redelivered: Bits,
     headers: Texts,
     extra: Texts,
+    trace_id: Texts,
     raw: Texts,
     /// Reused from row to row.
     headers_text: String,
@@ -130,6 +131,7 @@ impl System {
             }
             None => self.headers.push_null(),
         }
+        self.trace_id.push_option(message.trace_id().map(str::as_bytes));
         if keep_raw {
             self.raw.push(&message.body);
         }
@@ -152,6 +154,7 @@ impl System {
             Arc::new(BooleanArray::new(self.redelivered.finish(), None)),
             text(self.headers),
             text(self.extra),
+            text(self.trace_id),
         ];
         if layout.options.keep_raw {
             let (offsets, bytes, nulls) = self.raw.finish();

@@ -17,6 +17,8 @@ pub struct Config {
     pub store: Store,
     /// `None`: no body names a schema by an id.
     pub registry: Option<Registry>,
+    /// `None`: nobody traces.
+    pub otlp: Option<Otlp>,
     pub http: Http,
     pub dlq: Dlq,
     pub log: Log,
@@ -151,6 +153,20 @@ pub struct Registry {
     pub schemas_max: usize,
     /// Bytes of an answer.
     pub answer_bytes_max: usize,
+}
+
+/// Where spans are sent to.
+#[derive(Clone, Debug)]
+pub struct Otlp {
+    /// `http://` or `https://`, without user and password, and without a slash at its end.
+    pub endpoint: String,
+    pub authorization: Option<Secret>,
+    /// PEM of the authorities to trust beside the system's.
+    pub ca: Option<PathBuf>,
+    pub interval: Duration,
+    pub timeout: Duration,
+    pub queue_max: usize,
+    pub links_max: usize,
 }
 
 /// Which store, with what only that kind needs. Prefixes have no leading or trailing slash.

@@ -94,6 +94,7 @@ fn places(root: &raw::Root) -> BTreeMap<(Option<String>, String), Place> {
     keep(None, oauth2.map_or_else(Vec::new, |section| section.value.places()));
     keep(None, root.store.as_ref().map_or_else(Vec::new, |section| section.value.places()));
     keep(None, root.registry.as_ref().map_or_else(Vec::new, |section| section.value.places()));
+    keep(None, root.otlp.as_ref().map_or_else(Vec::new, |section| section.value.places()));
     keep(None, root.http.as_ref().map_or_else(Vec::new, |section| section.value.places()));
     keep(None, root.dlq.as_ref().map_or_else(Vec::new, |section| section.value.places()));
     keep(None, root.run.as_ref().map_or_else(Vec::new, |section| section.value.places()));

@@ -52,6 +52,8 @@ section! {
         store: Store = default({});
         /// The registry that knows the schemas of bodies with framing = "confluent".
         registry: Registry = default({});
+        /// Where spans of flushes are sent to.
+        otlp: Otlp = default({});
         /// Metrics and health (/metrics, /healthz and /readyz), and the API (/api/v1).
         http: Http = default({});
         /// The dead letters: how they are stored, and for how long.
@@ -199,6 +201,25 @@ section! {
         schemas_max: u64 = default(10000), within 1 to 1000000;
         /// A longer answer is none.
         answer_max: Size = default("4MiB"), within "1KiB" to "256MiB";
+    }
+
+    /// `[otlp]`
+    Otlp {
+        /// Where a collector takes OTLP over HTTP, without the path /v1/traces: http:// or https://. A trace for each flush
+        /// is sent there, best effort: what cannot be sent is dropped, and counted.
+        endpoint: Text = unset("http://collector:4318");
+        /// Sent along as the header Authorization (secret). A secret that is a file is read again for each request.
+        authorization: Secret = unset({ file = "secrets/otlp-authorization" });
+        /// Certificates (PEM) of the authorities to trust beside the system's.
+        ca: FilePath = unset("certs/ca.pem");
+        /// How often what has ended is sent.
+        interval: Duration = default("5s"), within "100ms" to "1h";
+        /// Longest wait for an answer.
+        timeout: Duration = default("10s"), within "100ms" to "5m";
+        /// Spans that wait to be sent; more are dropped.
+        queue_max: u64 = default(2048), within 1 to 1000000;
+        /// Traces of events (header traceparent) that the span of their flush is linked with: the first ones.
+        links_max: u64 = default(32), within 0 to 128;
     }
 
     /// `[http]`

@@ -31,6 +31,7 @@ pub fn write(out: &mut impl Write, found: &Found) -> io::Result<()> {
         routing_key: &message.routing_key,
         original: letter.original.as_ref().map(OriginalLine::from),
         message_id: properties.message_id.as_deref(),
+        trace_id: message.trace_id(),
         properties: properties.into(),
         headers: typed.transpose()?,
         body_base64: BASE64.encode(&message.body),
@@ -73,6 +74,9 @@ struct Line<'a> {
     #[serde(flatten)]
     original: Option<OriginalLine<'a>>,
     message_id: Option<&'a str>,
+    /// Of its header `traceparent`; left out without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_id: Option<&'a str>,
     properties: PropertiesLine<'a>,
     /// Typed, as [`headers`] writes them; null when the message has no header table.
     headers: Option<Box<RawValue>>,

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
 use crate::broker::{Ended, Standing};
+use crate::ingest::spans::{End, Spans, Stages, word};
 use crate::ingest::worker::{Sealed, SealedObject};
 use crate::ingest::{Stop, Surroundings};
 use crate::metrics::{Metrics, PipelineMetrics};
@@ -67,6 +68,8 @@ pub struct Committer {
     /// after which other processes take it for abandoned, and below the broker's consumer timeout. `None`: for as long
     /// as it takes, where nothing can go back.
     pub hold_max: Option<Duration>,
+    /// What is told of each flush, to those who trace; `None`: nobody does.
+    pub spans: Option<Arc<dyn Spans>>,
 }
 
 /// How long a request under way may go on once its flush is given up, before the flush is aborted beside it: its object
@@ -92,6 +95,7 @@ struct Flush<'a> {
     blobs_written: Vec<bool>,
     /// Made when the objects are durable; the same at every attempt, for its bytes tell whether it is ours.
     outcome: Option<Outcome>,
+    stages: Stages,
 }
 
 impl Committer {
@@ -109,7 +113,6 @@ impl Committer {
             // Nothing but repeats: all of it is durable already.
             return Fate::Durable;
         }
-        let mut backoff = self.surroundings.backoff(self.backoff);
         let mut flush = Flush {
             of,
             sealed,
@@ -119,7 +122,20 @@ impl Committer {
             written: vec![false; sealed.objects.len()],
             blobs_written: vec![false; sealed.blobs.len()],
             outcome: None,
+            stages: Stages::before(sealed, (self.surroundings.now)()),
         };
+        let fate = self.write(&mut flush, over).await;
+        if let Some(spans) = &self.spans {
+            let ended = End { at: (self.surroundings.now)(), durable: fate == Fate::Durable };
+            spans.flush(flush.stages.span(&self.pipeline, &of.source, sealed, ended));
+        }
+        fate
+    }
+
+    /// Attempts it again and again until it has an end.
+    async fn write(&self, flush: &mut Flush<'_>, over: &CancellationToken) -> Fate {
+        let sealed = flush.sealed;
+        let mut backoff = self.surroundings.backoff(self.backoff);
         let give_up = async {
             match self.hold_max {
                 Some(hold_max) => tokio::time::sleep(hold_max).await,
@@ -129,11 +145,11 @@ impl Committer {
         tokio::pin!(give_up);
         loop {
             let attempted = tokio::select! {
-                attempted = self.attempt(&mut flush, over) => attempted,
-                () = given_up(over, LAST_REQUEST_MAX) => return self.abandon(&flush).await,
+                attempted = self.attempt(flush, over) => attempted,
+                () = given_up(over, LAST_REQUEST_MAX) => return self.abandon(flush).await,
                 () = &mut give_up => {
                     self.report_given_up(sealed);
-                    return self.abandon(&flush).await;
+                    return self.abandon(flush).await;
                 }
             };
             let failure = match attempted {
@@ -147,10 +163,10 @@ impl Committer {
             let wait = backoff.next_wait();
             self.report(sealed, &failure, wait);
             tokio::select! {
-                () = given_up(over, Duration::ZERO) => return self.abandon(&flush).await,
+                () = given_up(over, Duration::ZERO) => return self.abandon(flush).await,
                 () = &mut give_up => {
                     self.report_given_up(sealed);
-                    return self.abandon(&flush).await;
+                    return self.abandon(flush).await;
                 }
                 () = tokio::time::sleep(wait) => {}
             }
@@ -216,10 +232,13 @@ impl Committer {
     }
 
     async fn attempt(&self, flush: &mut Flush<'_>, over: &CancellationToken) -> Result<Fate, FlushError> {
-        let name = &flush.of.name;
+        let (name, now) = (&flush.of.name, self.surroundings.now);
         let intent = flush.intent.get_or_insert_with(|| self.intent(flush.of, flush.sealed));
         if !flush.begun {
-            match self.log.begin(name, intent).await {
+            let at = now();
+            let begun = self.log.begin(name, intent).await;
+            flush.stages.add("intent", (at, now()), begun.as_ref().err().map(word));
+            match begun {
                 Err(FlushError::Taken(_)) => {
                     // Only names of file flushes are not unique: another process takes the same lines.
                     flush.intent = None;
@@ -229,18 +248,27 @@ impl Committer {
             }
             flush.begun = true;
         }
+        let at = now();
         let writing = async {
             // What letters name is there before they are.
-            self.write_objects(&flush.sealed.blobs, &mut flush.blobs_written).await?;
-            self.write_objects(&flush.sealed.objects, &mut flush.written).await
+            let mut written = self.write_objects(&flush.sealed.blobs, &mut flush.blobs_written).await;
+            if written.is_ok() {
+                written = self.write_objects(&flush.sealed.objects, &mut flush.written).await;
+            }
+            (written, now())
         };
         let proving = async {
             match flush.standing {
-                Some(standing) => standing.confirm().await,
-                None => Ok(()),
+                Some(standing) => Some((standing.confirm().await, now())),
+                None => None,
             }
         };
-        let (written, proven) = tokio::join!(writing, proving);
+        let ((written, written_at), proven) = tokio::join!(writing, proving);
+        flush.stages.add("objects", (at, written_at), written.as_ref().err().map(|error| error.kind().as_str()));
+        if let Some((proven, proven_at)) = &proven {
+            flush.stages.add("proof", (at, *proven_at), proven.as_ref().err().map(|_| "lost"));
+        }
+        let proven = proven.map_or(Ok(()), |(proven, _)| proven);
         if let Err(lost) = proven {
             return Ok(self.abandon_lost(flush, lost).await);
         }
@@ -250,7 +278,10 @@ impl Committer {
             return Ok(self.abandon(flush).await);
         }
         let outcome = flush.outcome.get_or_insert_with(|| self.outcome(intent, flush.of, flush.sealed));
-        match self.log.commit(name, outcome).await? {
+        let at = now();
+        let committed = self.log.commit(name, outcome).await;
+        flush.stages.add("outcome", (at, now()), committed.as_ref().err().map(word));
+        match committed? {
             Decision::Won => Ok(Fate::Durable),
             Decision::AlreadyAborted | Decision::AlreadyCommitted => {
                 warn!(pipeline = %self.pipeline, flush = %flush.sealed.flush, "another process took us for dead and aborted a flush: its deliveries go back to the queue");

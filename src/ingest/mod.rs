@@ -14,6 +14,7 @@ mod repeats; // what is durable already of what comes again
 mod schemas; // schemas of a registry, known before they are needed
 mod select; // which type an event is of
 mod shard; // one consumer's life: intake, worker, commits, acks
+mod spans; // what a flush tells those who trace
 mod succession; // a plan in the place of another
 mod worker; // the CPU side of a shard: judge, batch, seal, encode
 
@@ -27,5 +28,6 @@ pub use repeats::{GivenUp, LookBackLimits};
 pub use schemas::Schemas;
 pub use select::Wires;
 pub use shard::Stop;
+pub use spans::{FlushSpan, Spans, Stage};
 pub use succession::{Difference, SuccessionError};
 pub use worker::{Origin, Sealed, SealedObject, Worker};

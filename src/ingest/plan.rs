@@ -53,6 +53,8 @@ pub struct Plan {
     pub schemas: Option<Arc<Schemas>>,
     /// Bodies of dead letters larger than this are objects of their own.
     pub blob_bytes: usize,
+    /// Traces of events that a flush is linked with.
+    pub links_max: usize,
 }
 
 /// The plan of a pipeline that is in use. Those that follow each other are of one configuration, and differ in what schemas
@@ -107,6 +109,7 @@ impl Plan {
             events: events.collect::<Result<_, _>>()?,
             schemas,
             blob_bytes: BLOB_BYTES,
+            links_max: 0,
         })
     }
 
@@ -132,7 +135,7 @@ impl Plan {
         config.events[place] = event.config.clone();
         events[place] = event;
         let (instance, schemas) = (self.instance.clone(), self.schemas.clone());
-        Self { config, instance, events, schemas, blob_bytes: self.blob_bytes }
+        Self { config, instance, events, schemas, blob_bytes: self.blob_bytes, links_max: self.links_max }
     }
 
     /// What is known of the schemas that bodies name.

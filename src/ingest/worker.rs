@@ -19,7 +19,7 @@ use crate::dlq::death::Death;
 use crate::dlq::fingerprint::GroupId;
 use crate::dlq::record::{self, AttemptSource, DeadLetter, Origin as DeadLetterOrigin, Original};
 use crate::dlq::rules::Rules;
-use crate::event::Delivery;
+use crate::event::{Delivery, TraceParent};
 use crate::ingest::arrival::{Arrival, Before, Given};
 use crate::ingest::breaker::Judged;
 use crate::ingest::judge::{Judge, Rejected, Verdict};
@@ -69,6 +69,10 @@ pub struct Sealed {
     pub undeclared: u64,
     /// Events that have a value of a type that their schema does not allow there.
     pub conflicts: u64,
+    /// When its files were encoded.
+    pub encoded_at: DateTime<Utc>,
+    /// Traces that its events are part of: the first ones, by the ids of trace and span.
+    pub traces: Vec<(String, String)>,
 }
 
 impl Sealed {
@@ -103,6 +107,8 @@ pub struct Worker {
     tally: Tally,
     /// Of those rejected, how many have a value of another type than their schema says.
     conflicts: u64,
+    /// See [`Sealed::traces`].
+    traces: Vec<(String, String)>,
     keys: Vec<Key>,
     /// Of letters of each type of events, and last of those of none.
     dead_letter_origins: Vec<Arc<DeadLetterOrigin>>,
@@ -139,6 +145,7 @@ impl Worker {
             recovered: Durable::new(RECOVERED_MAX),
             tally: Tally::default(),
             conflicts: 0,
+            traces: Vec::new(),
             keys: Vec::new(),
             repeats,
             instance: plan.instance.as_str().into(),
@@ -202,6 +209,7 @@ impl Worker {
         for mut arrival in arrivals {
             let tag = arrival.delivery.tag;
             self.tell_namesake(&mut arrival);
+            self.note_trace(&arrival);
             let mut event_id = None;
             let verdict = match self.judge(&arrival, &mut event_id) {
                 Ok(Verdict::Full) => {
@@ -223,6 +231,15 @@ impl Worker {
         }
         self.add_duty(receipt);
         full
+    }
+
+    fn note_trace(&mut self, arrival: &Arrival) {
+        if self.traces.len() >= self.plan.links_max {
+            return;
+        }
+        if let Some(TraceParent { trace_id, span_id }) = arrival.delivery.message.trace_parent() {
+            self.traces.push((trace_id.to_owned(), span_id.to_owned()));
+        }
     }
 
     /// Closes everything held into a flush; `None` when nothing is held.
@@ -481,6 +498,8 @@ impl Worker {
             redelivered: std::mem::take(&mut self.redelivered),
             undeclared,
             conflicts: std::mem::take(&mut self.conflicts),
+            encoded_at: (self.surroundings.now)(),
+            traces: std::mem::take(&mut self.traces),
         }
     }
 

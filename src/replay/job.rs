@@ -370,6 +370,7 @@ impl Replays {
             put_concurrency: config.store.put_concurrency,
             backoff: STORE_BACKOFF,
             hold_max: None,
+            spans: None,
         };
         Some(ListParts {
             metrics: self.metrics.pipeline(&plan.config.name, 1),

@@ -106,6 +106,7 @@ impl Running {
             put_concurrency: 2,
             backoff: BACKOFF,
             hold_max: Some(MINUTE),
+            spans: None,
         };
         let read = |path: &Path| std::fs::read(path);
         let plan = Arc::new(Plan::new(&config, "host_1", &read, None).expect("the pipeline compiles"));

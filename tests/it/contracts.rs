@@ -60,6 +60,58 @@ fn promtool() -> PathBuf {
     candidates.find(|path| path.is_file()).expect("promtool is missing: run `make test`")
 }
 
+// Logs
+
+/// The names of fields in the macros of `tracing` that `code` calls.
+fn log_fields(code: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for level in ["error!(", "warn!(", "info!(", "debug!(", "trace!("] {
+        for (at, _) in code
+            .match_indices(level)
+            .filter(|(at, _)| !code[..*at].ends_with(|c: char| c.is_alphanumeric() || c == '_'))
+        {
+            for argument in arguments(&code[at + level.len()..]) {
+                let name = argument.trim_start_matches(['%', '?']);
+                let name: String = name.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+                found.extend((!name.is_empty()).then_some(name));
+            }
+        }
+    }
+    found
+}
+
+/// The arguments of a call, from behind its bracket to where it closes, that come before the first text.
+fn arguments(code: &str) -> Vec<&str> {
+    let (mut depth, mut begin, mut found) = (0, 0, Vec::new());
+    for (at, c) in code.char_indices() {
+        match c {
+            '"' if depth == 0 && code[begin..at].trim().is_empty() => return found,
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' if depth > 0 => depth -= 1,
+            ',' if depth == 0 => {
+                found.push(code[begin..at].trim());
+                begin = at + 1;
+            }
+            ')' => return found,
+            _ => {}
+        }
+    }
+    found
+}
+
+#[test]
+fn every_field_of_a_log_line_is_in_the_table_and_none_else() {
+    let code: Vec<String> = files("src", ".rs").iter().map(|path| read(path)).collect();
+    let used: BTreeSet<String> = code.iter().flat_map(|code| log_fields(code)).collect();
+    let guide = read("docs/logs.md");
+    let table = guide.split("| field | is |").nth(1).expect("a table of fields").split("\n\n").next().expect("a table");
+    let names = table.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
+    let told: BTreeSet<String> =
+        names.flat_map(|names| names.split(", ")).map(|name| name.trim_matches('`').to_owned()).collect();
+    let differing: Vec<_> = used.symmetric_difference(&told).collect();
+    assert!(differing.is_empty() && used.len() > 40, "in the code or in docs/logs.md, not in both: {differing:?}");
+}
+
 // Metrics
 
 /// The names of `text` that look like our metrics.

@@ -32,4 +32,5 @@ mod schema_commands; // `schema columns`, `schema check`
 mod schema_infer; // `schema infer`
 mod store;
 mod tidy;
+mod traces; // traces of events, spans of flushes
 mod trouble;

@@ -67,6 +67,7 @@ fn context(letter: &DeadLetter) -> Pairs {
         pairs.splice(4..4, died.into_iter().chain([("its routing key", routing_key.clone())]));
     }
     pairs.extend(letter.event_id.clone().map(|id| ("event id", id)));
+    pairs.extend(letter.message.trace_id().map(|id| ("trace", id.to_owned())));
     pairs.extend(letter.event_time.map(|time| ("event time", exactly(time))));
     pairs.extend(origin.schema_hash.clone().map(|hash| ("schema hash", hash)));
     pairs.extend(letter.body_sha256.map(|hash| ("body sha256", hexadecimal(&hash))));

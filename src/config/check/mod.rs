@@ -4,6 +4,7 @@
 mod events; // what a pipeline says of its events
 mod http;
 mod masked;
+mod otlp;
 mod pipelines;
 mod rabbitmq;
 mod registry;
@@ -26,6 +27,7 @@ pub(super) fn config(root: &raw::Root, reader: &mut Reader<'_>, file: &std::path
     let rabbitmq = root.rabbitmq.as_ref().and_then(|section| rabbitmq::check(&section.value, reader));
     let store = root.store.as_ref().and_then(|section| store::check(&section.value, reader));
     let registry = root.registry.as_ref().and_then(|section| registry::check(&section.value, root, reader));
+    let otlp = root.otlp.as_ref().and_then(|section| otlp::check(&section.value, reader));
     let http = root.http.as_ref().and_then(|section| http::check(&section.value, reader));
     let dlq = root.dlq.as_ref().and_then(|section| dlq(&section.value, reader));
     let log = root.log.as_ref().and_then(|section| log(&section.value, reader));
@@ -40,6 +42,7 @@ pub(super) fn config(root: &raw::Root, reader: &mut Reader<'_>, file: &std::path
         rabbitmq: rabbitmq?,
         store: store?,
         registry: registry?,
+        otlp: otlp?,
         http: http?,
         dlq: dlq?,
         log: log?,

@@ -271,6 +271,7 @@ impl Process {
             put_concurrency: 2,
             backoff: BACKOFF,
             hold_max: Some(world.schedule.hold_max),
+            spans: None,
         };
         let plan = Arc::new(world.plan(&instance));
         let parts = PipelineParts {
