@@ -8,6 +8,7 @@ pub mod event; // a message as it came
 pub mod headers; // its headers as typed JSON
 pub mod mask; // which fields are not for everybody
 pub mod metrics; // what is counted, in one table
+pub mod personal; // what texts hold that is about a person
 pub mod receipt; // the duty to settle it, and the ledger
 pub mod rejection; // why an event is not archived
 pub mod value; // a decoded event: a tape of nodes
@@ -20,6 +21,7 @@ pub mod archive; // good events: partition, batch, Parquet
 pub mod broker; // RabbitMQ, and an in-memory twin
 pub mod decode; // bytes -> value
 pub mod dlq; // bad events: record, fingerprint, groups
+pub mod monitor; // what is asked of events beside their schema
 pub mod registry; // schemas by their ids, from a registry
 pub mod schema; // value -> event or why not; schema -> columns
 pub mod store; // object stores; intents and outcomes of flushes

@@ -1,210 +1,26 @@
 //! Every metric in one table, and the handles that count. Documentation, dashboards and alert rules are checked against
 //! [`TABLE`]; labels come from closed sets and configured names only.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering::Relaxed};
+mod monitors;
+mod pipeline;
+mod table;
+
+use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
+use prometheus::process_collector::ProcessCollector;
 use prometheus::{
-    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry,
-    TextEncoder,
+    Encoder, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder,
 };
 
-use crate::receipt::{Ledger, RequeueCause};
+pub use monitors::{Bound, Flow, MonitorMetrics};
+pub use pipeline::{Delays, FileKind, Owner, PipelineMetrics, Reload, ShardGauges, SpanExport};
+use table::*;
+pub use table::{Definition, Kind, TABLE};
+
+use crate::receipt::RequeueCause;
 use crate::rejection::{Class, Code};
-
-/// What kind of metric it is, with the buckets of a histogram.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Kind {
-    Counter,
-    Gauge,
-    Histogram(&'static [f64]),
-}
-
-/// One metric as users see it.
-#[derive(Clone, Copy, Debug)]
-pub struct Definition {
-    pub name: &'static str,
-    pub kind: Kind,
-    pub labels: &'static [&'static str],
-    pub help: &'static str,
-}
-
-const fn counter(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Definition {
-    Definition { name, kind: Kind::Counter, labels, help }
-}
-
-const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Definition {
-    Definition { name, kind: Kind::Gauge, labels, help }
-}
-
-const SECONDS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0];
-const SHORT_SECONDS: &[f64] = &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0];
-const BYTES: &[f64] =
-    &[4096.0, 65_536.0, 262_144.0, 1_048_576.0, 4_194_304.0, 16_777_216.0, 67_108_864.0, 268_435_456.0];
-const ROWS: &[f64] = &[1.0, 10.0, 100.0, 1_000.0, 5_000.0, 10_000.0, 20_000.0, 35_000.0, 50_000.0];
-
-const fn histogram(name: &'static str, buckets: &'static [f64], help: &'static str) -> Definition {
-    Definition { name, kind: Kind::Histogram(buckets), labels: &["pipeline"], help }
-}
-
-const DELIVERIES: Definition =
-    counter("parqueduct_deliveries_total", &["pipeline"], "Deliveries received from the queue, redeliveries included");
-const RECEIVED_BYTES: Definition =
-    counter("parqueduct_received_bytes_total", &["pipeline"], "Bytes of message bodies received");
-const ARCHIVED: Definition =
-    counter("parqueduct_archived_total", &["pipeline"], "Deliveries durable as rows of the archive");
-const DEAD_LETTERED: Definition = counter(
-    "parqueduct_dead_lettered_total",
-    &["pipeline", "stage", "code"],
-    "Deliveries durable as dead letters, by the stage and the code of their first issue",
-);
-const REQUEUED: Definition =
-    counter("parqueduct_requeued_total", &["pipeline", "cause"], "Deliveries that went back to the queue");
-const SUPPRESSED: Definition = counter(
-    "parqueduct_duplicates_suppressed_total",
-    &["pipeline"],
-    "Deliveries acked without a row, for their row or dead letter was durable already",
-);
-const ID_REUSED: Definition = counter(
-    "parqueduct_id_reused_total",
-    &["pipeline"],
-    "Redeliveries archived although a row has their event id: its body differs, so it is another event",
-);
-const SETTLEMENTS_LOST: Definition = counter(
-    "parqueduct_settlements_lost_total",
-    &["pipeline"],
-    "Acks that did not reach the broker after their flush was durable; the deliveries come back, and are suppressed",
-);
-const IN_FLIGHT: Definition = gauge("parqueduct_in_flight", &["pipeline"], "Deliveries received and not yet settled");
-const OLDEST_UNACKED: Definition =
-    gauge("parqueduct_oldest_unacked_seconds", &["pipeline"], "Age of the oldest delivery not yet settled");
-const OPEN_PARTITIONS: Definition =
-    gauge("parqueduct_open_partitions", &["pipeline"], "Partitions with rows not yet flushed");
-const BROKER_CONNECTED: Definition =
-    gauge("parqueduct_broker_connected", &["pipeline"], "Shards that have a live consumer");
-const BROKER_RECONNECTS: Definition =
-    counter("parqueduct_broker_reconnects_total", &["pipeline"], "Consumers that ended and were built anew");
-const BREAKER_OPEN: Definition = gauge(
-    "parqueduct_breaker_open",
-    &["pipeline", "class"],
-    "1 while most events fail, by whose trouble it is; what is done then is configured",
-);
-const BREAKER_TRIPS: Definition =
-    counter("parqueduct_breaker_trips_total", &["pipeline", "class"], "Times that most events began to fail");
-const FLUSH_SECONDS: Definition =
-    histogram("parqueduct_flush_seconds", SECONDS, "Time from sealing a flush to its outcome being durable");
-const FLUSH_BYTES: Definition = histogram("parqueduct_flush_bytes", BYTES, "Bytes of the objects of a flush");
-const FLUSH_ROWS: Definition = histogram("parqueduct_flush_rows", ROWS, "Deliveries a flush settles, good and bad");
-const DECODE_SECONDS: Definition = histogram(
-    "parqueduct_decode_seconds",
-    SHORT_SECONDS,
-    "Time to decode, validate and append one batch of deliveries, and to encode the files of a flush it fills",
-);
-const ENCODE_SECONDS: Definition =
-    histogram("parqueduct_encode_seconds", SECONDS, "Time to encode the files of one flush");
-const FILES: Definition =
-    counter("parqueduct_files_total", &["pipeline", "kind"], "Files that durable flushes wrote, by what they hold");
-const FILE_BYTES: Definition = histogram("parqueduct_file_bytes", BYTES, "Bytes of one file of rows");
-const FILE_ROWS: Definition = histogram("parqueduct_file_rows", ROWS, "Rows of one file of rows");
-const LAST_COMMIT: Definition = gauge(
-    "parqueduct_last_commit_timestamp_seconds",
-    &["pipeline"],
-    "When the last flush became durable, in seconds since 1970; absent until this process wrote one",
-);
-const STORE_ERRORS: Definition =
-    counter("parqueduct_store_errors_total", &["op", "kind"], "Requests to the object store that failed");
-const STORE_RETRIES: Definition =
-    counter("parqueduct_store_retry_total", &["op"], "Requests to the object store that were tried again");
-const STORE_UP: Definition = gauge(
-    "parqueduct_store_up",
-    &[],
-    "1 while the object store takes writes, 0 after one failed until the next succeeds",
-);
-const REGISTRY_REQUESTS: Definition =
-    counter("parqueduct_registry_requests_total", &["outcome"], "Questions to the schema registry, by how they ended");
-const SPAN_EXPORTS: Definition = counter(
-    "parqueduct_span_exports_total",
-    &["outcome"],
-    "Requests that sent spans to the collector, by how they ended",
-);
-const DLQ_MERGED: Definition = counter(
-    "parqueduct_dlq_files_merged_total",
-    &["pipeline"],
-    "Files of dead letters that were merged into larger ones in the background",
-);
-const DLQ_REMOVED: Definition = counter(
-    "parqueduct_dlq_letters_removed_total",
-    &["pipeline", "why"],
-    "Dead letters removed because they were kept long enough",
-);
-const DLQ_TEND_FAILED: Definition = counter(
-    "parqueduct_dlq_merge_failures_total",
-    &["pipeline"],
-    "Rounds of merging dead letters that ended with an error; what they left is done by a later one",
-);
-const SCHEMA_INFO: Definition =
-    gauge("parqueduct_schema_info", &["pipeline", "schema"], "1, labelled with name@version of each schema in use");
-const SCHEMA_RELOADS: Definition = counter(
-    "parqueduct_schema_reloads_total",
-    &["pipeline", "outcome"],
-    "Changed schemas that were taken without a restart, or refused",
-);
-const SCHEMA_REFUSED: Definition =
-    gauge("parqueduct_schema_refused", &["pipeline"], "1 while a changed schema is refused and the one before in use");
-const UNDECLARED: Definition = counter(
-    "parqueduct_undeclared_fields_total",
-    &["pipeline"],
-    "Rows with something in _extra: fields that the schema does not declare, or instants finer than their column",
-);
-const CONFLICTS: Definition = counter(
-    "parqueduct_schema_conflicts_total",
-    &["pipeline"],
-    "Events with a value of a type that the schema does not allow there: dead letters with a validate.type",
-);
-const BUILD_INFO: Definition = gauge("parqueduct_build_info", &["version"], "1, labelled with the program's version");
-
-/// Every metric there is.
-pub const TABLE: &[Definition] = &[
-    DELIVERIES,
-    RECEIVED_BYTES,
-    ARCHIVED,
-    DEAD_LETTERED,
-    REQUEUED,
-    SUPPRESSED,
-    ID_REUSED,
-    SETTLEMENTS_LOST,
-    IN_FLIGHT,
-    OLDEST_UNACKED,
-    OPEN_PARTITIONS,
-    BROKER_CONNECTED,
-    BROKER_RECONNECTS,
-    BREAKER_OPEN,
-    BREAKER_TRIPS,
-    FLUSH_SECONDS,
-    FLUSH_BYTES,
-    FLUSH_ROWS,
-    DECODE_SECONDS,
-    ENCODE_SECONDS,
-    FILES,
-    FILE_BYTES,
-    FILE_ROWS,
-    LAST_COMMIT,
-    STORE_ERRORS,
-    STORE_RETRIES,
-    STORE_UP,
-    REGISTRY_REQUESTS,
-    SPAN_EXPORTS,
-    DLQ_MERGED,
-    DLQ_REMOVED,
-    DLQ_TEND_FAILED,
-    SCHEMA_INFO,
-    SCHEMA_RELOADS,
-    SCHEMA_REFUSED,
-    UNDECLARED,
-    CONFLICTS,
-    BUILD_INFO,
-];
 
 /// The process's metrics.
 pub struct Metrics {
@@ -246,6 +62,13 @@ pub struct Metrics {
     schema_refused: GaugeVec,
     undeclared: IntCounterVec,
     conflicts: IntCounterVec,
+    event_delay: HistogramVec,
+    queue_messages: GaugeVec,
+    held_bytes: GaugeVec,
+    dlq_groups: GaugeVec,
+    dlq_newest_group: GaugeVec,
+    dlq_groups_rising: GaugeVec,
+    monitors: monitors::Monitors,
     /// The pipelines seen so far; also serialises [`Metrics::render`], which moves counters up to their ledgers.
     pipelines: Mutex<Vec<Arc<PipelineMetrics>>>,
 }
@@ -255,6 +78,8 @@ impl Metrics {
         let registry = Registry::new();
         let build_info = gauges(&registry, BUILD_INFO);
         build_info.with_label_values(&[version]).set(1.0);
+        // Memory, file handles, threads and CPU, by the names that all programs use.
+        registry.register(Box::new(ProcessCollector::for_self())).expect(REGISTERED);
         let store_up = gauges(&registry, STORE_UP).with_label_values(&[] as &[&str]);
         store_up.set(1.0);
         Self {
@@ -295,6 +120,13 @@ impl Metrics {
             schema_refused: gauges(&registry, SCHEMA_REFUSED),
             undeclared: counters(&registry, UNDECLARED),
             conflicts: counters(&registry, CONFLICTS),
+            event_delay: histograms(&registry, EVENT_DELAY),
+            queue_messages: gauges(&registry, QUEUE_MESSAGES),
+            held_bytes: gauges(&registry, HELD_BYTES),
+            dlq_groups: gauges(&registry, DLQ_GROUPS),
+            dlq_newest_group: gauges(&registry, DLQ_NEWEST_GROUP),
+            dlq_groups_rising: gauges(&registry, DLQ_GROUPS_RISING),
+            monitors: monitors::Monitors::new(&registry),
             pipelines: Mutex::default(),
             registry,
         }
@@ -325,6 +157,8 @@ impl Metrics {
             schema_refused: self.schema_refused.with_label_values(labels),
             undeclared: self.undeclared.with_label_values(labels),
             conflicts: self.conflicts.with_label_values(labels),
+            event_delay: self.event_delay.with_label_values(labels),
+            monitors: self.monitors.of(name),
             last_commit_ms: AtomicI64::new(0),
         });
         self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&pipeline));
@@ -378,6 +212,22 @@ impl Metrics {
         self.schema_info.with_label_values(&[pipeline, label]).set(1.0);
     }
 
+    /// Records how many messages wait in the pipeline's queue; `None`: nobody told.
+    pub fn set_queue_messages(&self, pipeline: &str, messages: Option<u64>) {
+        set_or_forget(&self.queue_messages, pipeline, messages.map(|messages| messages as f64));
+    }
+
+    /// Records the groups of dead letters in the store: how many are in each state, when the newest of those began that
+    /// nobody has dealt with, and how many get far more letters than before.
+    pub fn set_dlq_groups(&self, pipeline: &str, states: &[(&str, u64)], newest: Option<DateTime<Utc>>, rising: u64) {
+        for (state, groups) in states {
+            self.dlq_groups.with_label_values(&[pipeline, state]).set(*groups as f64);
+        }
+        let newest = newest.map(|at| at.timestamp_millis() as f64 / 1e3);
+        set_or_forget(&self.dlq_newest_group, pipeline, newest);
+        self.dlq_groups_rising.with_label_values(&[pipeline]).set(rising as f64);
+    }
+
     /// Records whether the last write to the store succeeded.
     pub fn set_store_up(&self, up: bool) {
         self.store_up.set(if up { 1.0 } else { 0.0 });
@@ -419,6 +269,9 @@ impl Metrics {
         self.oldest_unacked.with_label_values(&[name]).set(pipeline.oldest_unacked(now).as_seconds_f64());
         self.open_partitions.with_label_values(&[name]).set(pipeline.open_partitions() as f64);
         self.broker_connected.with_label_values(&[name]).set(pipeline.connected() as f64);
+        for owner in Owner::ALL {
+            self.held_bytes.with_label_values(&[name, owner.as_str()]).set(pipeline.held_bytes(owner) as f64);
+        }
         // No zero for "never": an alert on its age would take that for 1970.
         if let Some(at) = pipeline.last_commit() {
             self.last_commit.with_label_values(&[name]).set(at.timestamp_millis() as f64 / 1e3);
@@ -426,177 +279,18 @@ impl Metrics {
     }
 }
 
-/// What a file of a flush holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FileKind {
-    /// Rows of the archive.
-    Data,
-    Letters,
-    /// What became of letters that were given back.
-    Attempts,
-    /// The body of a dead letter that is too large for its row.
-    Body,
-}
-
-impl FileKind {
-    pub const ALL: [Self; 4] = [Self::Data, Self::Letters, Self::Attempts, Self::Body];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Data => "data",
-            Self::Letters => "letters",
-            Self::Attempts => "attempts",
-            Self::Body => "body",
-        }
-    }
-}
-
-/// How a request ended that sent spans.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SpanExport {
-    Sent,
-    /// They are dropped.
-    Failed,
-}
-
-impl SpanExport {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Sent => "sent",
-            Self::Failed => "failed",
-        }
-    }
-}
-
-/// What became of a schema that changed while it was in use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reload {
-    Taken,
-    Refused,
-}
-
-impl Reload {
-    pub const ALL: [Self; 2] = [Self::Taken, Self::Refused];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Taken => "taken",
-            Self::Refused => "refused",
-        }
-    }
-}
-
-/// What one pipeline counts.
-pub struct PipelineMetrics {
-    pub name: String,
-    pub ledger: Arc<Ledger>,
-    pub shards: Vec<ShardGauges>,
-    pub received_bytes: IntCounter,
-    pub id_reused: IntCounter,
-    pub settlements_lost: IntCounter,
-    pub broker_reconnects: IntCounter,
-    /// By [`Class`].
-    pub breaker_open: [Gauge; Class::ALL.len()],
-    pub breaker_trips: [IntCounter; Class::ALL.len()],
-    pub flush_seconds: Histogram,
-    pub flush_bytes: Histogram,
-    pub flush_rows: Histogram,
-    pub decode_seconds: Histogram,
-    pub encode_seconds: Histogram,
-    /// By [`FileKind`].
-    files: [IntCounter; FileKind::ALL.len()],
-    file_bytes: Histogram,
-    file_rows: Histogram,
-    /// By [`Reload`].
-    schema_reloads: [IntCounter; Reload::ALL.len()],
-    schema_refused: Gauge,
-    pub undeclared: IntCounter,
-    pub conflicts: IntCounter,
-    /// Milliseconds since 1970; 0: nothing was committed yet.
-    last_commit_ms: AtomicI64,
-}
-
-impl PipelineMetrics {
-    /// Counts a file of a durable flush.
-    pub fn file_written(&self, kind: FileKind, bytes: usize, rows: u64) {
-        self.files[kind as usize].inc();
-        if kind == FileKind::Data {
-            self.file_bytes.observe(bytes as f64);
-            self.file_rows.observe(rows as f64);
-        }
-    }
-
-    /// Counts a changed schema.
-    pub fn schema_reloaded(&self, outcome: Reload) {
-        self.schema_reloads[outcome as usize].inc();
-    }
-
-    /// Records whether the files of a schema say something that was refused.
-    pub fn set_schema_refused(&self, refused: bool) {
-        self.schema_refused.set(if refused { 1.0 } else { 0.0 });
-    }
-
-    /// Records that a flush is durable as of `at`; of several shards the latest counts.
-    pub fn committed(&self, at: DateTime<Utc>) {
-        self.last_commit_ms.fetch_max(at.timestamp_millis(), Relaxed);
-    }
-
-    fn last_commit(&self) -> Option<DateTime<Utc>> {
-        match self.last_commit_ms.load(Relaxed) {
-            0 => None,
-            millis => DateTime::from_timestamp_millis(millis),
-        }
-    }
-
-    /// Age of the oldest delivery any shard holds; zero when none does.
-    pub fn oldest_unacked(&self, now: DateTime<Utc>) -> chrono::TimeDelta {
-        let since = self.shards.iter().filter_map(ShardGauges::oldest_unacked).min();
-        since.map_or(chrono::TimeDelta::zero(), |since| (now - since).max(chrono::TimeDelta::zero()))
-    }
-
-    pub fn open_partitions(&self) -> usize {
-        self.shards.iter().map(|shard| shard.open_partitions.load(Relaxed)).sum()
-    }
-
-    /// Shards with a live consumer.
-    pub fn connected(&self) -> usize {
-        self.shards.iter().filter(|shard| shard.connected.load(Relaxed)).count()
-    }
-}
-
-/// What a shard shows of itself.
-#[derive(Debug, Default)]
-pub struct ShardGauges {
-    /// Milliseconds since 1970 when the oldest held delivery arrived; 0: none is held.
-    oldest_unacked: AtomicI64,
-    open_partitions: AtomicUsize,
-    connected: AtomicBool,
-}
-
-impl ShardGauges {
-    pub fn set_oldest_unacked(&self, since: Option<DateTime<Utc>>) {
-        self.oldest_unacked.store(since.map_or(0, |since| since.timestamp_millis()), Relaxed);
-    }
-
-    fn oldest_unacked(&self) -> Option<DateTime<Utc>> {
-        match self.oldest_unacked.load(Relaxed) {
-            0 => None,
-            millis => DateTime::from_timestamp_millis(millis),
-        }
-    }
-
-    pub fn set_open_partitions(&self, count: usize) {
-        self.open_partitions.store(count, Relaxed);
-    }
-
-    pub fn set_connected(&self, connected: bool) {
-        self.connected.store(connected, Relaxed);
-    }
-}
-
 /// Moves a counter up to `value`; callers are serialised by the lock on the pipelines.
 fn raise(counter: &IntCounter, value: u64) {
     counter.inc_by(value.saturating_sub(counter.get()));
+}
+
+/// Sets the gauge of a pipeline, or takes it away: no zero stands for what is not known.
+fn set_or_forget(gauges: &GaugeVec, pipeline: &str, value: Option<f64>) {
+    match value {
+        Some(value) => gauges.with_label_values(&[pipeline]).set(value),
+        // It may never have been there.
+        None => drop(gauges.remove_label_values(&[pipeline])),
+    }
 }
 
 const REGISTERED: &str = "the table names each metric once, with valid names";
