@@ -119,7 +119,7 @@ impl Fix {
         if let Some(text) = text {
             // With what it says by now.
             message.body = match Encoding::of(message) {
-                Some(encoding) => encoding.close(&text),
+                Some(encoding) => encoding.close_as(&text, &message.body),
                 None => text,
             };
         }
