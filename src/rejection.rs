@@ -43,6 +43,7 @@ codes! {
     AmqpText "decode.amqp_text" Decode "a name or a property of the message is not UTF-8",
     AmqpProperties "decode.amqp_properties" Decode "the properties of the message cannot be read, or nest too deep",
     ContentEncoding "decode.content_encoding" Decode "the body is not compressed as its content_encoding says",
+    Format "decode.format" Decode "nothing tells of which format the body is, or the schema is not for that",
     Framing "decode.framing" Decode "the body does not begin as the pipeline's framing does",
     JsonSyntax "decode.json.syntax" Decode "the body is not JSON",
     JsonTruncated "decode.json.truncated" Decode "the body ends in the middle of a JSON document",

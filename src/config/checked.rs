@@ -428,6 +428,13 @@ pub struct EventType {
     pub keep_raw: bool,
 }
 
+impl EventType {
+    /// The format whose language the schema is written in; of JSON Schema JSON.
+    pub fn native(&self) -> Format {
+        self.format.native(&self.schema)
+    }
+}
+
 /// Which messages are of a type of event: those that are all of what is given. Nothing given: all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct When {
@@ -493,18 +500,32 @@ pub enum Format {
     Msgpack,
     Avro,
     Protobuf,
+    /// Each body says itself which of those it is.
+    Auto,
 }
 
 impl Format {
-    pub const ALL: [Format; 4] = [Format::Json, Format::Msgpack, Format::Avro, Format::Protobuf];
+    pub const ALL: [Format; 5] = [Format::Json, Format::Msgpack, Format::Avro, Format::Protobuf, Format::Auto];
 
     /// As people call what is written in it.
     pub const fn document(self) -> &'static str {
         match self {
+            Format::Auto => "a known format",
             Format::Json => "JSON",
             Format::Msgpack => "MessagePack",
             Format::Avro => "Avro",
             Format::Protobuf => "Protobuf",
+        }
+    }
+
+    /// The format whose language a schema in that file is written in, where bodies say themselves what they are; else the
+    /// same.
+    pub fn native(self, schema: &Path) -> Self {
+        match (self, schema.extension().and_then(|ending| ending.to_str())) {
+            (Format::Auto, Some("avsc")) => Format::Avro,
+            (Format::Auto, Some("desc")) => Format::Protobuf,
+            (Format::Auto, _) => Format::Json,
+            (format, _) => format,
         }
     }
 
@@ -515,6 +536,7 @@ impl Format {
 
     pub const fn as_str(self) -> &'static str {
         match self {
+            Format::Auto => "auto",
             Format::Json => "json",
             Format::Msgpack => "msgpack",
             Format::Avro => "avro",

@@ -14,7 +14,13 @@ words!(Flow: "events" => Events, "dead-letter" => DeadLetter);
 words!(Dedupe: "redelivered" => Redelivered, "window" => Window);
 words!(OnTrip: "divert" => Divert, "pause" => Pause);
 words!(SplitBy: "app_id" => AppId, "routing_key" => RoutingKey, "exchange" => Exchange, "schema" => Schema, "type" => Type);
-words!(Format: "json" => Json, "msgpack" => Msgpack, "avro" => Avro, "protobuf" => Protobuf);
+words!(
+    Format: "json" => Json,
+    "msgpack" => Msgpack,
+    "avro" => Avro,
+    "protobuf" => Protobuf,
+    "auto" => Auto
+);
 words!(Framing: "none" => None, "single-object" => SingleObject, "confluent" => Confluent);
 words!(
     TimeFormat: "rfc3339" => Rfc3339,
@@ -347,11 +353,15 @@ section! {
         /// data/PIPELINE/NAME/vN. What a type does not say of format, framing, event_id, event_time and what follows it,
         /// partition_by and keep_raw, the pipeline says for all. The schema and what belongs to it each says itself.
         event: Vec<Given<Event>> = unset([{ name = "placed", schema = "placed.v1.json" }]);
-        /// What bodies are.
+        /// What bodies are. "auto": each says so by its content_type, or by what it begins with, among what the schema can
+        /// read: JSON and MessagePack of a JSON Schema, Avro and JSON of a file that ends with .avsc, Protobuf and JSON of
+        /// one that ends with .desc.
         format: Format = expected("json");
         /// What stands in a body before its data: "none"; "single-object" of Avro, two bytes and the fingerprint of the
         /// schema, which must be that of this pipeline; or "confluent", a zero and the id of the schema in [registry] that
         /// the data were written with. Columns and all that is asked of events are then still those of the schema below.
+        /// With format = "auto" it is what may stand there: "confluent", which is the default where there is a [registry],
+        /// also takes bodies without an id, except bare ones of Avro.
         framing: Framing = default("none");
         /// What events must look like: a JSON Schema, draft 2020-12 or the one its $schema names; for Avro an Avro schema
         /// (.avsc), for Protobuf a descriptor set (.desc, of protoc --include_imports --descriptor_set_out).

@@ -1,6 +1,7 @@
 //! Bytes to values, pure. A decoder keeps its buffers from event to event and nothing else: what one body did to it
 //! never shows in the next.
 
+mod auto; // which format a body is of
 mod avro; // Avro -> tape
 mod binary; // what binary formats have in common
 mod confluent; // bodies that name their schema in a registry
@@ -14,6 +15,7 @@ mod tests;
 mod wire; // which format, with the schema a body was written with
 mod writer; // a tape, value by value
 
+pub use auto::Auto;
 pub use avro::AvroDecoder;
 pub use confluent::{ConfluentDecoder, Frame, Writer, Writers, Written, id_of, wire_of};
 pub use json::JsonDecoder;

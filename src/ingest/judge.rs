@@ -189,13 +189,14 @@ fn decode<R>(
     bytes_max: usize,
     then: impl FnOnce(&Tape<'_>) -> R,
 ) -> Result<R, Rejection> {
+    let content_type = message.properties.content_type.as_deref();
     if Encoding::of(message).is_none() {
-        return decoder.decode(&message.body, then);
+        return decoder.decode_as(content_type, &message.body, then);
     }
     let opened = content::open(message, bytes_max, plain);
     let result = match opened {
         // Offsets are into the body as it came; of what is in it none can be told.
-        Ok(body) => decoder.decode(body, then).map_err(Rejection::without_offsets),
+        Ok(body) => decoder.decode_as(content_type, body, then).map_err(Rejection::without_offsets),
         Err(Closed::TooLarge) => {
             let expected = format!("at most {bytes_max} bytes, decompressed");
             Err(Issue::at(Code::FrameTooLarge, "", expected, "more").into())

@@ -210,9 +210,10 @@ impl EventPlan {
             Language::Avro | Language::Protobuf { .. } => rules.as_ref(),
         };
         let validator = judging.map(|schema| schema.validator(pipeline.issues_max)).transpose()?.map(Arc::new);
-        let of_others = match (config.framing, schema.types()) {
-            (Framing::Confluent, Types::Avro(types)) => Some(types.json_schema_of_others()),
-            (Framing::Confluent, Types::Protobuf(types)) => Some(types.json_schema_of_others()),
+        let by_others = config.framing == Framing::Confluent || config.format == Format::Auto;
+        let of_others = match schema.types() {
+            Types::Avro(types) if by_others => Some(types.json_schema_of_others()),
+            Types::Protobuf(types) if by_others => Some(types.json_schema_of_others()),
             _ => None,
         };
         let of_others = match of_others {
@@ -252,8 +253,8 @@ impl EventPlan {
 
 /// What the schema of a type of events is written in.
 pub fn language(config: &config::EventType) -> Language {
-    match config.format {
-        Format::Json | Format::Msgpack => Language::JsonSchema,
+    match config.native() {
+        Format::Auto | Format::Json | Format::Msgpack => Language::JsonSchema,
         Format::Avro => Language::Avro,
         Format::Protobuf => Language::Protobuf { message: config.message.clone().unwrap_or_default() },
     }

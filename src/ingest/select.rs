@@ -1,5 +1,6 @@
 //! Which type of events a message is of, and what is told of one that is of none. Pure.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -103,6 +104,11 @@ impl Wires {
     /// Of types that are asked in that order, at least one.
     pub(super) fn new(types: Vec<(When, Wire)>, writers: Arc<Writers>) -> Self {
         Self { types: types.into(), writers }
+    }
+
+    /// How the body of `message`, opened, is written, as far as it can be told.
+    pub fn of_body(&self, message: &Message, opened: &[u8]) -> Cow<'_, Wire> {
+        self.of(message).told(message, opened)
     }
 
     /// That of the first type the message can be of; of none: that of the first.

@@ -220,7 +220,8 @@ fn event_settings(event: &ingest::EventPlan) -> Vec<(&'static str, String)> {
         ("keep_raw", config.keep_raw.to_string()),
     ];
     // The schema's hash tells of the message, too.
-    settings.extend((config.format == config::Format::Avro).then(|| ("framing", config.framing.as_str().to_owned())));
+    let framed = matches!(config.format, config::Format::Avro | config::Format::Auto);
+    settings.extend(framed.then(|| ("framing", config.framing.as_str().to_owned())));
     let rules = event.validator.as_ref().filter(|_| config.rules.is_some());
     settings.extend(rules.map(|rules| ("rules", rules.schema().hash().to_owned())));
     settings.extend(config.event_id.as_ref().map(|pointer| ("event_id", pointer.as_str().to_owned())));

@@ -1,5 +1,6 @@
 //! Bodies as producers write them: compressed or not, in each format.
 
+mod auto; // bodies that say themselves what they are
 mod mixed; // several types of events on one queue
 mod typed; // formats whose schema is beside the bytes
 
