@@ -28,10 +28,11 @@ pub const REDELIVERED: &str = "_redelivered";
 pub const HEADERS: &str = "_headers";
 pub const EXTRA: &str = "_extra";
 pub const RAW: &str = "_raw";
+pub const CLOUD_EVENT: &str = "_cloudevent";
 
-/// The columns every file has beside those of its schema (`_raw` only if asked for). A column's field id is its place
+/// The columns every file has beside those of its schema (`_raw` only if asked for, `_cloudevent` of CloudEvents). A column's field id is its place
 /// here plus one, so new ones go to the end.
-pub const SYSTEM: [&str; 13] = [
+pub const SYSTEM: [&str; 14] = [
     EVENT_ID,
     BODY_HASH,
     DEAD_LETTER_ID,
@@ -45,6 +46,7 @@ pub const SYSTEM: [&str; 13] = [
     HEADERS,
     EXTRA,
     RAW,
+    CLOUD_EVENT,
 ];
 
 /// What a schema says that columns do not: by the pointers of properties, `[*]` for an array's elements.
@@ -95,6 +97,7 @@ mod tests {
         // Files in the field carry these.
         assert_eq!(system_field_id(EVENT_ID), Some(1));
         assert_eq!(system_field_id(RAW), Some(13));
+        assert_eq!(system_field_id(CLOUD_EVENT), Some(14));
         assert_eq!(property_field_id("/id"), 140_633_468);
         assert_eq!(property_field_id("/route/origin"), 679_615_000);
     }

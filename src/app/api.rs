@@ -51,7 +51,11 @@ pub(super) fn veil(masked: &config::Masked, plan: &Plan) -> Veil {
     match plan.config.kind {
         PipelineKind::Events => {
             let hides = |event: &EventPlan| (event.schema.sensitive(), event.config.event_id.clone());
-            Veil::new(masked, plan.events.iter().map(hides))
+            let veil = Veil::new(masked, plan.events.iter().map(hides));
+            match plan.config.envelope {
+                config::Envelope::None => veil,
+                config::Envelope::CloudEvents => veil.of_cloud_events(),
+            }
         }
         // No schema tells what the bodies of other consumers hold.
         PipelineKind::DeadLetters { .. } => Veil::of_unknown(masked),

@@ -378,6 +378,7 @@ pub struct Pipeline {
     /// The types of its events, at least one: an event is of the first that it fits. They mean nothing in a pipeline of dead
     /// letters.
     pub events: Vec<EventType>,
+    pub envelope: Envelope,
     /// `Some`: events published twice within that time are left out as well.
     pub dedupe_window: Option<Duration>,
     /// A shard's window of unacked deliveries, 1 to 65,535.
@@ -438,9 +439,13 @@ impl EventType {
 /// Which messages are of a type of event: those that are all of what is given. Nothing given: all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct When {
-    /// The property `type`.
+    /// The property `type`, or of a CloudEvent the attribute.
     pub message_type: Option<String>,
-    /// The property `content_type`, in whatever case, without parameters.
+    /// Of a CloudEvent the attribute.
+    pub source: Option<String>,
+    /// Of a CloudEvent the attribute.
+    pub dataschema: Option<String>,
+    /// The property `content_type`, or of a CloudEvent `datacontenttype`, in whatever case, without parameters.
     pub content_type: Option<String>,
     /// A subject that the schema which the body names is registered under.
     pub subject: Option<String>,
@@ -569,6 +574,23 @@ impl Framing {
     /// The framing of that name.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|framing| framing.as_str() == text)
+    }
+}
+
+/// What events are wrapped in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Envelope {
+    #[default]
+    None,
+    CloudEvents,
+}
+
+impl Envelope {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Envelope::None => "none",
+            Envelope::CloudEvents => "cloudevents",
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 mod auto; // which format a body is of
 mod avro; // Avro -> tape
 mod binary; // what binary formats have in common
+pub mod cloudevents; // CloudEvents: attributes and data
 mod confluent; // bodies that name their schema in a registry
 mod diagnose; // why a body is not JSON, with the offset
 mod json; // JSON text -> tape

@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 
 use super::auto::{Auto, AutoDecoder};
+use super::cloudevents;
 use super::confluent::{ConfluentDecoder, WriterText, Writers};
 use super::{AvroDecoder, JsonDecoder, Limits, MsgpackDecoder, ProtobufDecoder};
 use crate::config::{Format, Framing};
@@ -82,11 +83,17 @@ impl Wire {
 
     /// How `body`, that of `message`, opened, is written; of one that tells nothing it is said to be JSON.
     pub fn told(&self, message: &Message, body: &[u8]) -> Cow<'_, Wire> {
+        // Whatever its data are.
+        if cloudevents::says_structured(message) {
+            return Cow::Owned(Wire::Json);
+        }
+        self.told_as(message.properties.content_type.as_deref(), body)
+    }
+
+    /// The same of one that is said to be of that media type.
+    pub fn told_as(&self, content_type: Option<&str>, body: &[u8]) -> Cow<'_, Wire> {
         match self {
-            Wire::Auto(auto) => {
-                let told = auto.tell(message.properties.content_type.as_deref(), body);
-                Cow::Owned(told.unwrap_or(Wire::Json))
-            }
+            Wire::Auto(auto) => Cow::Owned(auto.tell(content_type, body).unwrap_or(Wire::Json)),
             other => Cow::Borrowed(other),
         }
     }

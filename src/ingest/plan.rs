@@ -12,8 +12,8 @@ use ulid::Ulid;
 
 use crate::archive::{self, Layout, LayoutError, LayoutOptions};
 use crate::broker::Backoff;
-use crate::config::{self, Format, Framing, PipelineKind};
-use crate::decode::{Wire, Writers};
+use crate::config::{self, Envelope, Format, Framing, PipelineKind};
+use crate::decode::{Wire, Writers, cloudevents};
 use crate::dlq::record::Origin;
 use crate::event::Message;
 use crate::ingest::arrival::Arrival;
@@ -74,6 +74,8 @@ pub struct EventPlan {
     pub validator: Option<Arc<Validator>>,
     /// What the schema asks of data that others wrote; `None`: the decoder sees to that.
     pub of_others: Option<Arc<Validator>>,
+    /// Whether it can be of a JSON value that is decoded already.
+    pub reads_json: bool,
     pub layout: Arc<Layout>,
 }
 
@@ -175,7 +177,21 @@ impl Plan {
     /// How its bodies are written, whatever their type.
     pub fn wires(&self) -> Wires {
         let types = self.events.iter().map(|event| (event.config.when.clone(), event.wire.clone()));
-        Wires::new(types.collect(), self.writers())
+        Wires::new(types.collect(), self.writers(), self.config.envelope)
+    }
+
+    /// How those of the type at that place are written, whatever tells it.
+    pub fn wires_of(&self, place: usize) -> Wires {
+        let wire = self.events[place].wire.clone();
+        Wires::new(vec![(config::When::default(), wire)], self.writers(), self.config.envelope)
+    }
+
+    /// What a repeat of the event in `message` is known by, beside its id.
+    pub fn identity_hash(&self, message: &Message) -> [u8; 16] {
+        match self.config.envelope {
+            Envelope::None => message.body_hash(),
+            Envelope::CloudEvents => cloudevents::identity_hash(message),
+        }
     }
 }
 
@@ -228,6 +244,7 @@ impl EventPlan {
             schema_label: schema.label(),
             partition_by: config.partition_by.clone(),
             keep_raw: config.keep_raw,
+            cloud_events: pipeline.envelope == Envelope::CloudEvents,
             issues_max: pipeline.issues_max,
             open_partitions_max: pipeline.open_partitions_max,
         };
@@ -241,6 +258,11 @@ impl EventPlan {
             columns,
             validator,
             of_others,
+            reads_json: match config.format {
+                Format::Auto => true,
+                Format::Json | Format::Msgpack => config.framing == Framing::None,
+                Format::Avro | Format::Protobuf => false,
+            },
             layout: Arc::new(layout),
         })
     }

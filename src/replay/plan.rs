@@ -191,6 +191,9 @@ fn settings(plan: &ingest::Plan) -> BTreeMap<String, String> {
         ("depth_max".to_owned(), config.depth_max.to_string()),
         ("issues_max".to_owned(), config.issues_max.to_string()),
     ]);
+    if config.envelope != config::Envelope::None {
+        settings.insert("envelope".to_owned(), config.envelope.as_str().to_owned());
+    }
     for event in &plan.events {
         let section = event.config.name.as_ref().map(|name| format!("event {name}: ")).unwrap_or_default();
         settings.extend(event_settings(event).into_iter().map(|(key, value)| (format!("{section}{key}"), value)));
@@ -235,6 +238,8 @@ fn show_when(when: &config::When) -> String {
     let pair = |name: &str, value: &str| format!("{name} = {value}");
     let parts = [
         when.message_type.as_deref().map(|value| pair("type", value)),
+        when.source.as_deref().map(|value| pair("source", value)),
+        when.dataschema.as_deref().map(|value| pair("dataschema", value)),
         when.content_type.as_deref().map(|value| pair("content_type", value)),
         when.subject.as_deref().map(|value| pair("subject", value)),
         when.routing_key.as_deref().map(|value| pair("routing_key", value)),

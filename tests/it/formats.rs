@@ -1,6 +1,7 @@
 //! Bodies as producers write them: compressed or not, in each format.
 
 mod auto; // bodies that say themselves what they are
+mod cloud_events; // CloudEvents, in both modes
 mod mixed; // several types of events on one queue
 mod typed; // formats whose schema is beside the bytes
 

@@ -17,8 +17,10 @@ use crate::cli::ConfigArgs;
 use crate::cli::dlq::{FilterArguments, StateArgument};
 use crate::config::{self, Config};
 use crate::content;
+use crate::decode::cloudevents;
 use crate::decode::{Auto, Decoder, JsonDecoder, Limits, MsgpackDecoder, Wire};
 use crate::dlq::records::{Order, Records};
+use crate::event::Message;
 use crate::metrics::Metrics;
 use crate::rejection::Issue;
 use crate::schema::columns::columns;
@@ -257,8 +259,13 @@ async fn of_queue(args: &InferArgs, config: &Config, queue: &str) -> anyhow::Res
     let glance = Glance { queue: queue.to_owned(), messages_max, bytes_max: PEEK_BYTES_MAX, name };
     let messages = Rabbit::new(&config.rabbitmq, app::broker_surroundings())?.peek(&glance).await?;
     for (number, message) in (1..).zip(&messages) {
-        let (content_type, body) = (message.properties.content_type.as_deref(), content::opened(message));
-        lesson.take_as(content_type, &body, || format!("message {number} from the queue's head"));
+        let body = content::opened(message);
+        let data = in_envelope(read_by, message, &body);
+        let (content_type, body) = match &data {
+            Some((content_type, data)) => (content_type.as_deref(), data.as_slice()),
+            None => (message.properties.content_type.as_deref(), &*body),
+        };
+        lesson.take_as(content_type, body, || format!("message {number} from the queue's head"));
     }
     lesson.notes.push(format!(
         "{} messages of queue `{queue}` were looked at and given back: they are marked as redelivered, and a quorum queue \
@@ -266,6 +273,16 @@ async fn of_queue(args: &InferArgs, config: &Config, queue: &str) -> anyhow::Res
         messages.len()
     ));
     Ok(lesson)
+}
+
+/// The data of a CloudEvent that is the whole body of a message of that pipeline, and their media type.
+fn in_envelope(
+    pipeline: Option<&config::Pipeline>,
+    message: &Message,
+    opened: &[u8],
+) -> Option<(Option<String>, Vec<u8>)> {
+    pipeline.filter(|pipeline| pipeline.envelope == config::Envelope::CloudEvents)?;
+    cloudevents::structured_data(message, opened)
 }
 
 async fn of_dead_letters(args: &InferArgs, config: &Config) -> anyhow::Result<Lesson> {
@@ -276,7 +293,11 @@ async fn of_dead_letters(args: &InferArgs, config: &Config) -> anyhow::Result<Le
     let records = Records::new(store, READS_MAX);
     let unreadable = records
         .found(&filter, Order::NewestFirst, None, usize::MAX, |found| {
-            match lesson.take(&found.letter.document(), || format!("dead letter {}", found.letter.id)) {
+            let letter = found.letter;
+            let document = letter.document();
+            let data = in_envelope(config.pipeline(&letter.origin.pipeline), &letter.message, &document);
+            let document = data.as_ref().map_or(&*document, |(_, data)| data.as_slice());
+            match lesson.take(document, || format!("dead letter {}", letter.id)) {
                 true => ControlFlow::Continue(()),
                 false => ControlFlow::Break(()),
             }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::pipelines::{bounded, is_dead_letter, pipeline_name};
-use crate::config::checked::{EventType, Format, Framing, PartitionKey, TimeFormat, When};
+use crate::config::checked::{Envelope, EventType, Format, Framing, PartitionKey, TimeFormat, When};
 use crate::config::finding::Place;
 use crate::config::raw;
 use crate::config::read::{Given, Reader};
@@ -181,8 +181,17 @@ fn when(section: &raw::When, event: &raw::Pipeline, format: Format, reader: &mut
         reader.notes.error(&given.place, "is only for bodies that name their schema", "add framing = \"confluent\"");
         return None;
     }
+    let is_wrapped = event.envelope.as_ref().is_some_and(|given| given.value == Envelope::CloudEvents);
+    let mut fits = true;
+    for given in [&section.source, &section.dataschema].into_iter().flatten().filter(|_| !is_wrapped) {
+        reader.notes.error(&given.place, "is only for CloudEvents", "add envelope = \"cloudevents\" to the pipeline");
+        fits = false;
+    }
+    fits.then_some(())?;
     let when = When {
         message_type: text(&section.r#type),
+        source: text(&section.source),
+        dataschema: text(&section.dataschema),
         content_type: text(&section.content_type),
         subject: text(&section.subject),
         routing_key: text(&section.routing_key),

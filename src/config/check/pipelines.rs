@@ -79,6 +79,7 @@ pub(super) fn is_dead_letter(section: &raw::Pipeline) -> bool {
 /// The keys that only tell of events; `schema` and `format` among them.
 const ABOUT_EVENTS: &[&str] = &[
     "event",
+    "envelope",
     "format",
     "framing",
     "schema",
@@ -145,6 +146,7 @@ fn pipeline(section: &raw::Pipeline, rules: &[Rule], has_registry: bool, reader:
         declare: declare?,
         kind: kind?,
         events: events?,
+        envelope: section.envelope.as_ref()?.value,
         dedupe_window: dedupe_window?,
         prefetch: bounded(&section.prefetch)?,
         shards: bounded(&section.shards)?,
