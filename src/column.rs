@@ -29,10 +29,11 @@ pub const HEADERS: &str = "_headers";
 pub const EXTRA: &str = "_extra";
 pub const RAW: &str = "_raw";
 pub const TRACE_ID: &str = "_trace_id";
+pub const CLOUD_EVENT: &str = "_cloudevent";
 
-/// The columns every file has beside those of its schema (`_raw` only if asked for). A column's field id is its place
-/// here plus one, so new ones go to the end.
-pub const SYSTEM: [&str; 14] = [
+/// The columns every file has beside those of its schema (`_raw` only if asked for, `_cloudevent` of CloudEvents). A
+/// column's field id is its place here plus one, so new ones go to the end.
+pub const SYSTEM: [&str; 15] = [
     EVENT_ID,
     BODY_HASH,
     DEAD_LETTER_ID,
@@ -47,6 +48,7 @@ pub const SYSTEM: [&str; 14] = [
     EXTRA,
     RAW,
     TRACE_ID,
+    CLOUD_EVENT,
 ];
 
 /// What a schema says that columns do not: by the pointers of properties, `[*]` for an array's elements.
@@ -98,6 +100,7 @@ mod tests {
         assert_eq!(system_field_id(EVENT_ID), Some(1));
         assert_eq!(system_field_id(RAW), Some(13));
         assert_eq!(system_field_id(TRACE_ID), Some(14));
+        assert_eq!(system_field_id(CLOUD_EVENT), Some(15));
         assert_eq!(property_field_id("/id"), 140_633_468);
         assert_eq!(property_field_id("/route/origin"), 679_615_000);
     }

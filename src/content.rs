@@ -1,5 +1,5 @@
-//! Content encodings of bodies: what `content_encoding` says a body is compressed with (the names of RFC 9110, 8.4.1, and
-//! of RFC 8878), undone, and done again. Pure.
+//! Content encodings of bodies: what `content_encoding` says a body is compressed with (the names of RFC 9110, 8.4.1, of
+//! RFC 8878, and those that senders use for what no RFC names), undone, and done again. Pure.
 //!
 //! Any other name, such as the `utf-8` that some clients write there, says nothing of compression: such a body is taken as
 //! it stands.
@@ -10,6 +10,9 @@ use std::io::{self, Read, Write};
 use flate2::bufread::{DeflateDecoder, ZlibDecoder};
 use flate2::read::MultiGzDecoder;
 use flate2::write::{GzEncoder, ZlibEncoder};
+use lz4_flex::frame::{FrameDecoder as Lz4Decoder, FrameEncoder as Lz4Encoder};
+use snap::read::FrameDecoder as SnappyDecoder;
+use snap::write::FrameEncoder as SnappyEncoder;
 
 use crate::event::Message;
 
@@ -18,6 +21,16 @@ pub const BYTES_MAX: usize = 64 << 20;
 
 /// The largest window of a zstd frame, as a power of two: what RFC 8878 (3.1.1.1.2) asks every decoder to have.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+
+/// What a frame of lz4 begins with.
+const LZ4_FRAME: &[u8] = &0x184d_2204_u32.to_le_bytes();
+
+/// What a stream of snappy begins with (<https://github.com/google/snappy/blob/main/framing_format.txt>, 4.1). No block can:
+/// its third element would point before its beginning.
+const SNAPPY_STREAM: &[u8] = b"\xff\x06\0\0sNaPpY";
+
+/// More than so many bytes no byte of a block of snappy stands for: an element of three makes 64 at most.
+const SNAPPY_RATIO_MAX: usize = 64;
 
 /// How a body is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +41,12 @@ pub enum Encoding {
     Deflate,
     /// RFC 8878; several frames are one body.
     Zstd,
+    /// The frame format (<https://github.com/lz4/lz4/blob/dev/doc/lz4_Frame_format.md>) without a dictionary; several frames are
+    /// one body.
+    Lz4,
+    /// The framing format or, since some senders mean that, one bare block
+    /// (<https://github.com/google/snappy/blob/main/format_description.txt>).
+    Snappy,
 }
 
 /// Why a body cannot be opened.
@@ -48,6 +67,8 @@ impl Encoding {
             () if is("gzip") || is("x-gzip") => Some(Encoding::Gzip),
             () if is("deflate") => Some(Encoding::Deflate),
             () if is("zstd") => Some(Encoding::Zstd),
+            () if is("lz4") => Some(Encoding::Lz4),
+            () if is("snappy") || is("x-snappy-framed") => Some(Encoding::Snappy),
             () => None,
         }
     }
@@ -57,16 +78,31 @@ impl Encoding {
             Encoding::Gzip => "gzip",
             Encoding::Deflate => "deflate",
             Encoding::Zstd => "zstd",
+            Encoding::Lz4 => "lz4",
+            Encoding::Snappy => "snappy",
         }
     }
 
-    /// `plain`, compressed; of deflate as zlib.
+    /// `plain`, compressed as `before` was, if that is so compressed.
+    pub fn close_as(self, plain: &[u8], before: &[u8]) -> Vec<u8> {
+        let was_block = || read_snappy_block(before, BYTES_MAX, &mut Vec::new()).is_ok();
+        if self == Encoding::Snappy && !before.starts_with(SNAPPY_STREAM) && was_block() {
+            return snap::raw::Encoder::new().compress_vec(plain).expect("a body is far shorter than 4 GiB");
+        }
+        self.close(plain)
+    }
+
+    /// `plain`, compressed; of deflate as zlib, of snappy in frames.
     pub fn close(self, plain: &[u8]) -> Vec<u8> {
         let level = flate2::Compression::default();
         let closed = match self {
             Encoding::Gzip => written(GzEncoder::new(Vec::new(), level), plain).and_then(GzEncoder::finish),
             Encoding::Deflate => written(ZlibEncoder::new(Vec::new(), level), plain).and_then(ZlibEncoder::finish),
             Encoding::Zstd => zstd::bulk::compress(plain, 0),
+            Encoding::Lz4 => written(Lz4Encoder::new(Vec::new()), plain)
+                .and_then(|encoder| encoder.finish().map_err(io::Error::from)),
+            Encoding::Snappy => written(SnappyEncoder::new(Vec::new()), plain)
+                .and_then(|encoder| encoder.into_inner().map_err(|failed| failed.into_error())),
         };
         closed.expect("a Vec takes all bytes")
     }
@@ -85,6 +121,11 @@ impl Encoding {
                 decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(broken)?;
                 read_within(decoder, bytes_max, plain).map(drop)
             }
+            Encoding::Lz4 => read_lz4(body, bytes_max, plain),
+            Encoding::Snappy if body.starts_with(SNAPPY_STREAM) => {
+                read_within(SnappyDecoder::new(body), bytes_max, plain).map(drop)
+            }
+            Encoding::Snappy => return read_snappy_block(body, bytes_max, plain),
         }
         .map_err(broken)?;
         if plain.len() > bytes_max { Err(Closed::TooLarge) } else { Ok(()) }
@@ -107,6 +148,54 @@ fn read_within<R: Read>(decoder: R, bytes_max: usize, plain: &mut Vec<u8>) -> io
     let mut limited = decoder.take(most);
     limited.read_to_end(plain)?;
     Ok(limited.into_inner())
+}
+
+/// Reads frame after frame, each found whole first: to the library the end of the body is the end of a frame, too.
+fn read_lz4(mut body: &[u8], bytes_max: usize, plain: &mut Vec<u8>) -> io::Result<()> {
+    while !body.is_empty() && plain.len() <= bytes_max {
+        let len = lz4_frame_len(body).ok_or(io::ErrorKind::UnexpectedEof)?;
+        let (frame, rest) = body.split_at(len);
+        let decoder = read_within(Lz4Decoder::new(frame), bytes_max - plain.len(), plain)?;
+        ended(decoder.into_inner(), plain.len() > bytes_max)?;
+        body = rest;
+    }
+    Ok(())
+}
+
+/// Bytes of the frame of lz4 that `body` begins with; `None`: none does, or not all of it is there.
+fn lz4_frame_len(body: &[u8]) -> Option<usize> {
+    let (&flags, _) = body.strip_prefix(LZ4_FRAME)?.split_first()?;
+    let is = |bit: u8| usize::from(flags >> bit & 1);
+    let (block_checksum, content_size, content_checksum, dictionary) = (is(4), is(3), is(2), is(0));
+    // Magic number, flags, block size, what the flags say there is, checksum of that.
+    let mut at = LZ4_FRAME.len() + 3 + 8 * content_size + 4 * dictionary;
+    loop {
+        let (size, _) = body.get(at..)?.split_first_chunk()?;
+        at += size.len();
+        match u32::from_le_bytes(*size) {
+            0 => {
+                at += 4 * content_checksum;
+                return (at <= body.len()).then_some(at);
+            }
+            // The highest bit tells of a block that is not compressed.
+            size => at = at.checked_add((size & !(1 << 31)) as usize + 4 * block_checksum)?,
+        }
+    }
+}
+
+/// A block says first how long it is, decompressed.
+fn read_snappy_block(body: &[u8], bytes_max: usize, plain: &mut Vec<u8>) -> Result<(), Closed> {
+    let broken = |_: snap::Error| Closed::Broken(Encoding::Snappy);
+    let len = snap::raw::decompress_len(body).map_err(broken)?;
+    if len > body.len().saturating_mul(SNAPPY_RATIO_MAX) {
+        return Err(Closed::Broken(Encoding::Snappy));
+    }
+    if len > bytes_max {
+        return Err(Closed::TooLarge);
+    }
+    plain.resize(len, 0);
+    snap::raw::Decoder::new().decompress(body, plain).map_err(broken)?;
+    Ok(())
 }
 
 /// Nothing may follow; of what is cut off for its size that cannot be told.
@@ -162,10 +251,12 @@ mod tests {
         open(message, bytes_max, &mut Vec::new()).map(<[u8]>::to_vec)
     }
 
+    const ALL: [Encoding; 5] = [Encoding::Gzip, Encoding::Deflate, Encoding::Zstd, Encoding::Lz4, Encoding::Snappy];
+
     proptest! {
         #[test]
         fn what_is_closed_opens_to_what_it_was(body in prop::collection::vec(any::<u8>(), 0..2000)) {
-            for encoding in [Encoding::Gzip, Encoding::Deflate, Encoding::Zstd] {
+            for encoding in ALL {
                 let closed = message(encoding.close(&body), encoding.as_str());
                 prop_assert_eq!(opening(&closed, 2000), Ok(body.clone()));
                 prop_assert_eq!(&*opened(&closed), body.as_slice());
@@ -174,12 +265,13 @@ mod tests {
 
         #[test]
         fn any_bytes_are_opened_or_refused(body in prop::collection::vec(any::<u8>(), 0..200), cut in 0..200_usize) {
-            for encoding in [Encoding::Gzip, Encoding::Deflate, Encoding::Zstd] {
+            for encoding in ALL {
                 let _ = opening(&message(body.clone(), encoding.as_str()), 1000);
                 let mut closed = encoding.close(&body);
                 let whole = closed.len();
                 closed.truncate(cut);
-                if cut < whole && cut > 0 {
+                // A stream of snappy has no end of its own: of a short one only that shows nothing which begins it alone.
+                if cut < whole && cut > 0 && (encoding != Encoding::Snappy || cut > SNAPPY_STREAM.len()) {
                     prop_assert_eq!(opening(&message(closed, encoding.as_str()), 1000), Err(Closed::Broken(encoding)));
                 }
             }
@@ -194,6 +286,9 @@ mod tests {
             ("x-gzip", Some(Encoding::Gzip)),
             (" zstd ", Some(Encoding::Zstd)),
             ("deflate", Some(Encoding::Deflate)),
+            ("LZ4", Some(Encoding::Lz4)),
+            ("snappy", Some(Encoding::Snappy)),
+            ("x-snappy-framed", Some(Encoding::Snappy)),
             ("utf-8", None),
             ("identity", None),
             ("", None),
@@ -208,15 +303,20 @@ mod tests {
     #[test]
     fn nothing_is_opened_beyond_the_limit() {
         let large = vec![b' '; 20 << 20];
-        for encoding in [Encoding::Gzip, Encoding::Deflate, Encoding::Zstd] {
+        for encoding in ALL {
             let bomb = message(encoding.close(&large), encoding.as_str());
-            assert!(bomb.body.len() < 40_000, "{} bytes", bomb.body.len());
+            assert!(bomb.body.len() < large.len() / 20, "{} bytes", bomb.body.len());
             let mut plain = Vec::new();
             assert_eq!(open(&bomb, 1000, &mut plain).map(<[u8]>::len), Err(Closed::TooLarge));
             assert!(plain.capacity() < 1 << 20, "{} bytes were made room for", plain.capacity());
         }
-        assert_eq!(opening(&message(Encoding::Gzip.close(&[1; 10]), "gzip"), 10), Ok(vec![1; 10]));
-        assert_eq!(opening(&message(Encoding::Gzip.close(&[1; 11]), "gzip"), 10), Err(Closed::TooLarge));
+        let block = snap::raw::Encoder::new().compress_vec(&large).expect("it is short enough");
+        assert_eq!(opening(&message(block, "snappy"), 1000), Err(Closed::TooLarge));
+        for encoding in ALL {
+            let closed = |len: usize| message(encoding.close(&vec![1; len]), encoding.as_str());
+            assert_eq!(opening(&closed(10), 10), Ok(vec![1; 10]), "{encoding:?}");
+            assert_eq!(opening(&closed(11), 10), Err(Closed::TooLarge), "{encoding:?}");
+        }
     }
 
     #[test]
@@ -237,6 +337,10 @@ mod tests {
         assert_eq!(opening(&message(two, "gzip"), 10), Ok(b"{\"a\":1}".to_vec()));
         let two = [Encoding::Zstd.close(b"{\"a\""), Encoding::Zstd.close(b":1}")].concat();
         assert_eq!(opening(&message(two, "zstd"), 10), Ok(b"{\"a\":1}".to_vec()));
+        for encoding in [Encoding::Lz4, Encoding::Snappy] {
+            let two = [encoding.close(b"{\"a\""), encoding.close(b":1}")].concat();
+            assert_eq!(opening(&message(two, encoding.as_str()), 10), Ok(b"{\"a\":1}".to_vec()));
+        }
         let level = flate2::Compression::default();
         let bare = written(DeflateEncoder::new(Vec::new(), level), b"{}").and_then(DeflateEncoder::finish).unwrap();
         for (whole, encoding) in [
@@ -244,11 +348,52 @@ mod tests {
             (Encoding::Zstd.close(b"{}"), Encoding::Zstd),
             (Encoding::Deflate.close(b"{}"), Encoding::Deflate),
             (bare, Encoding::Deflate),
+            (Encoding::Lz4.close(b"{}"), Encoding::Lz4),
+            (Encoding::Snappy.close(b"{}"), Encoding::Snappy),
+            (snap::raw::Encoder::new().compress_vec(b"{}").expect("it is short enough"), Encoding::Snappy),
         ] {
             for more in [b"more".to_vec(), Encoding::Deflate.close(b"{}")] {
                 let trailing = message([whole.clone(), more].concat(), encoding.as_str());
                 assert_eq!(opening(&trailing, 10), Err(Closed::Broken(encoding)), "{encoding:?}");
             }
+        }
+    }
+
+    #[test]
+    fn a_bare_block_of_snappy_is_read_and_stays_one() {
+        let body = br#"{"a":1,"a very long name":"a very long name"}"#;
+        let block = snap::raw::Encoder::new().compress_vec(body).expect("it is short enough");
+        assert_eq!(opening(&message(block.clone(), "snappy"), 100), Ok(body.to_vec()));
+        for cut in 1..block.len() {
+            let opened = opening(&message(block[..cut].to_vec(), "snappy"), 100);
+            assert_eq!(opened, Err(Closed::Broken(Encoding::Snappy)), "{cut}");
+        }
+        // A length that no block of so few bytes has is none.
+        let boast = b"\xff\xff\xff\x7f\0a".to_vec();
+        assert_eq!(opening(&message(boast, "snappy"), 100), Err(Closed::Broken(Encoding::Snappy)));
+        assert_eq!(
+            snap::raw::Decoder::new().decompress_vec(&Encoding::Snappy.close_as(b"{}", &block)),
+            Ok(b"{}".to_vec())
+        );
+        let framed = Encoding::Snappy.close(body);
+        for before in [&framed[..], b"{}"] {
+            assert!(Encoding::Snappy.close_as(b"{}", before).starts_with(SNAPPY_STREAM));
+        }
+    }
+
+    #[test]
+    fn a_frame_of_lz4_without_its_end_is_cut_off() {
+        // Of several blocks, cut between two of them.
+        let large: Vec<u8> =
+            (0..200_000_u32).flat_map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+        let frame = Encoding::Lz4.close(&large);
+        assert_eq!(opening(&message(frame.clone(), "lz4"), large.len()), Ok(large.clone()));
+        let mut cuts: Vec<usize> = (0..frame.len()).step_by(997).skip(1).collect();
+        // Without its end mark, and with half of it.
+        cuts.extend([frame.len() - 1, frame.len() - 2, frame.len() - 4]);
+        for cut in cuts {
+            let opened = opening(&message(frame[..cut].to_vec(), "lz4"), large.len());
+            assert_eq!(opened, Err(Closed::Broken(Encoding::Lz4)), "{cut}");
         }
     }
 }

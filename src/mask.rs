@@ -20,6 +20,8 @@ const WILDCARDS: [&str; 3] = [ANY, "[*]", "{*}"];
 #[derive(Clone, Debug, Default)]
 pub struct Spot {
     pub masked: bool,
+    /// Whether it is if it is a text.
+    pub masked_text: bool,
     /// By name, or by an element's index.
     pub members: HashMap<String, Vec<usize>>,
     /// Of names that are not in `members`.
@@ -81,12 +83,25 @@ impl Mask {
         let shifted = |list: Vec<usize>| list.into_iter().map(|at| at + shift).collect::<Vec<_>>();
         self.spots.extend(other.spots.into_iter().map(|spot| Spot {
             masked: spot.masked,
+            masked_text: spot.masked_text,
             members: spot.members.into_iter().map(|(name, list)| (name, shifted(list))).collect(),
             other_members: shifted(spot.other_members),
             any_member: shifted(spot.any_member),
             elements: shifted(spot.elements),
         }));
         self.starts.extend(other.starts.into_iter().map(|at| at + shift));
+        self
+    }
+
+    /// The same below the member `name` of an event; a text there, which may hold anything, is masked if anything is.
+    pub fn below_member(mut self, name: &str) -> Mask {
+        if self.is_empty() {
+            return Mask::default();
+        }
+        let text = self.add(Spot { masked_text: true, ..Spot::default() });
+        let within = self.starts.iter().copied().chain([text]).collect();
+        let start = self.add(Spot { members: HashMap::from([(name.to_owned(), within)]), ..Spot::default() });
+        self.starts = vec![start];
         self
     }
 
@@ -198,6 +213,7 @@ impl Mask {
                 }
                 out.push(b']');
             }
+            Node::Str(_) if here.iter().any(|at| self.spots[*at].masked_text) => write_json_string(MASKED, out),
             _ => value.write_json(out),
         }
     }
@@ -294,5 +310,20 @@ mod tests {
             Spot { members: HashMap::from([("known".to_owned(), vec![])]), other_members: vec![1], ..Spot::default() };
         let mask = Mask::of_spots(vec![root, Spot { masked: true, ..Spot::default() }], vec![0]);
         assert_eq!(masked(&mask, r#"{"known":1,"free":2}"#), r#"{"known":1,"free":"[masked]"}"#);
+    }
+
+    #[test]
+    fn what_is_wrapped_is_masked_within_and_as_a_text_whole() {
+        let mask = mask(&["/pan", "/cards/*/pan"]).below_member("data");
+        for (event, expected) in [
+            (r#"{"pan":1,"data":{"pan":2,"n":3}}"#, r#"{"pan":1,"data":{"pan":"[masked]","n":3}}"#),
+            (r#"{"data":{"cards":[{"pan":2}],"note":"x"}}"#, r#"{"data":{"cards":[{"pan":"[masked]"}],"note":"x"}}"#),
+            (r#"{"data":"{\"pan\":2}"}"#, r#"{"data":"[masked]"}"#),
+            (r#"{"data":[1]}"#, r#"{"data":[1]}"#),
+        ] {
+            assert_eq!(masked(&mask, event), expected);
+        }
+        assert!(mask.touches(&["data"]) && mask.covers(&["data", "pan"]) == Some(2) && !mask.touches(&["pan"]));
+        assert!(Mask::default().below_member("data").is_empty());
     }
 }

@@ -43,7 +43,14 @@ codes! {
     AmqpText "decode.amqp_text" Decode "a name or a property of the message is not UTF-8",
     AmqpProperties "decode.amqp_properties" Decode "the properties of the message cannot be read, or nest too deep",
     ContentEncoding "decode.content_encoding" Decode "the body is not compressed as its content_encoding says",
+    Format "decode.format" Decode "nothing tells of which format the body is, or the schema is not for that",
     Framing "decode.framing" Decode "the body does not begin as the pipeline's framing does",
+    CloudEventsAbsent "decode.cloudevents.absent" Decode "the message is no CloudEvent",
+    CloudEventsBatch "decode.cloudevents.batch" Decode "the message is a batch of CloudEvents, and not one",
+    CloudEventsFormat "decode.cloudevents.format" Decode "the CloudEvent is in an event format other than JSON",
+    CloudEventsRequired "decode.cloudevents.required" Decode "a required attribute of the CloudEvent is missing",
+    CloudEventsAttribute "decode.cloudevents.attribute" Decode "an attribute of the CloudEvent is not what it has to be",
+    CloudEventsData "decode.cloudevents.data" Decode "the data of the CloudEvent are missing, doubled or not readable",
     JsonSyntax "decode.json.syntax" Decode "the body is not JSON",
     JsonTruncated "decode.json.truncated" Decode "the body ends in the middle of a JSON document",
     JsonTrailing "decode.json.trailing" Decode "the body holds something after its JSON document",
@@ -260,6 +267,15 @@ impl Rejection {
     /// The same, of what begins so many bytes into the body.
     pub fn shifted(mut self, bytes: u64) -> Self {
         self.issues.iter_mut().for_each(|issue| issue.offset = issue.offset.map(|offset| offset + bytes));
+        self
+    }
+
+    /// The same, of what stands at `at`, the beginning of a path.
+    pub fn below(mut self, at: &str) -> Self {
+        for issue in self.issues.iter_mut().filter(|_| !at.is_empty()) {
+            issue.path.insert_str(0, at);
+            issue.instance_path.insert_str(0, at);
+        }
         self
     }
 

@@ -53,7 +53,11 @@ pub(super) fn veil(masked: &config::Masked, plan: &Plan) -> Veil {
             let hides = |event: &EventPlan| (event.schema.sensitive(), event.config.event_id.clone());
             let personal = plan.config.monitor.as_ref().and_then(|monitor| monitor.personal.as_ref());
             let dead_letter = personal.is_some_and(|personal| personal.dead_letter);
-            Veil::new(masked, plan.events.iter().map(hides)).of_personal(dead_letter)
+            let veil = Veil::new(masked, plan.events.iter().map(hides)).of_personal(dead_letter);
+            match plan.config.envelope {
+                config::Envelope::None => veil,
+                config::Envelope::CloudEvents => veil.of_cloud_events(),
+            }
         }
         // No schema tells what the bodies of other consumers hold.
         PipelineKind::DeadLetters { .. } => Veil::of_unknown(masked),

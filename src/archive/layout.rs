@@ -27,6 +27,8 @@ pub struct LayoutOptions {
     pub partition_by: Vec<PartitionKey>,
     /// Whether there is a `_raw` column.
     pub keep_raw: bool,
+    /// Whether there is a `_cloudevent` column.
+    pub cloud_events: bool,
     /// Issues recorded of one event; see [`crate::config::Pipeline`].
     pub issues_max: usize,
     pub open_partitions_max: usize,
@@ -64,7 +66,7 @@ impl Layout {
         let partitioner = Partitioner::new(&options.partition_by, |name| {
             column::is_reserved(name) || names.contains(&name.to_lowercase())
         });
-        let fields: Vec<FieldRef> = columns.iter().cloned().chain(system_fields(options.keep_raw)).collect();
+        let fields: Vec<FieldRef> = columns.iter().cloned().chain(system_fields(&options)).collect();
         Ok(Self { schema: Arc::new(Schema::new(fields)), plan: Arc::new(plan), partitioner, options })
     }
 
@@ -96,7 +98,8 @@ pub(super) fn instant_type() -> DataType {
 }
 
 /// The system columns, in the order in which [`super::rows`] fills them.
-fn system_fields(keep_raw: bool) -> impl Iterator<Item = FieldRef> {
+fn system_fields(options: &LayoutOptions) -> impl Iterator<Item = FieldRef> {
+    let (keep_raw, cloud_events) = (options.keep_raw, options.cloud_events);
     let fields = [
         (column::EVENT_ID, DataType::Utf8, true),
         (column::BODY_HASH, DataType::FixedSizeBinary(16), false),
@@ -112,11 +115,14 @@ fn system_fields(keep_raw: bool) -> impl Iterator<Item = FieldRef> {
         (column::EXTRA, DataType::Utf8, true),
         (column::TRACE_ID, DataType::Utf8, true),
         (column::RAW, DataType::Binary, true),
+        (column::CLOUD_EVENT, DataType::Utf8, true),
     ];
-    fields.into_iter().filter(move |(name, ..)| keep_raw || *name != column::RAW).map(|(name, data_type, nullable)| {
+    let is_wanted =
+        move |name: &str| (keep_raw || name != column::RAW) && (cloud_events || name != column::CLOUD_EVENT);
+    fields.into_iter().filter(move |(name, ..)| is_wanted(name)).map(|(name, data_type, nullable)| {
         let id = column::system_field_id(name).expect("every system column has an id");
         let mut metadata = HashMap::from([(column::FIELD_ID_KEY.to_owned(), id.to_string())]);
-        if name == column::HEADERS || name == column::EXTRA {
+        if [column::HEADERS, column::EXTRA, column::CLOUD_EVENT].contains(&name) {
             metadata.insert(column::JSON_KEY.to_owned(), "true".to_owned());
         }
         Arc::new(Field::new(name, data_type, nullable).with_metadata(metadata))
@@ -132,6 +138,7 @@ mod tests {
             schema_label: "test@1".to_owned(),
             partition_by: vec![PartitionKey::Date],
             keep_raw,
+            cloud_events: false,
             issues_max: 10,
             open_partitions_max: 4,
         }

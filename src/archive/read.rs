@@ -38,6 +38,8 @@ pub struct GoodEvent {
     pub queue: String,
     /// Whether the body is the one that was received, byte for byte, and not rebuilt.
     pub as_received: bool,
+    /// The attributes of a CloudEvent, as JSON.
+    pub cloud_event: Option<String>,
 }
 
 /// Why a file's rows cannot be had.
@@ -128,6 +130,7 @@ struct SystemColumns<'b> {
     headers: &'b ArrayRef,
     extra: &'b ArrayRef,
     raw: Option<&'b ArrayRef>,
+    cloud_event: Option<&'b ArrayRef>,
 }
 
 impl<'b> SystemColumns<'b> {
@@ -147,6 +150,7 @@ impl<'b> SystemColumns<'b> {
             headers: text(column::HEADERS)?,
             extra: text(column::EXTRA)?,
             raw: column(column::RAW, |data_type| *data_type == DataType::Binary).ok(),
+            cloud_event: text(column::CLOUD_EVENT).ok(),
         })
     }
 
@@ -172,7 +176,8 @@ impl<'b> SystemColumns<'b> {
         };
         let event_id = optional(self.event_id, row).map(str::to_owned);
         let queue = self.queue.as_string::<i32>().value(row).to_owned();
-        Ok(GoodEvent { message, event_id, event_time, queue, as_received })
+        let cloud_event = self.cloud_event.and_then(|array| optional(array, row)).map(str::to_owned);
+        Ok(GoodEvent { message, event_id, event_time, queue, as_received, cloud_event })
     }
 }
 

@@ -9,7 +9,7 @@ use arrow_buffer::{Buffer, ScalarBuffer};
 
 use super::buffers::{Bits, Texts};
 use super::builders::{ObjectBuilder, Place, Walk};
-use super::layout::{Layout, instant_type};
+use super::layout::{Layout, LayoutOptions, instant_type};
 use crate::event::Message;
 use crate::headers;
 use crate::rejection::Rejection;
@@ -32,6 +32,8 @@ pub struct Row<'a> {
     pub ingested_at_us: i64,
     pub queue: &'a str,
     pub message: &'a Message,
+    /// The attributes of a CloudEvent, as JSON.
+    pub cloud_event: Option<&'a str>,
 }
 
 /// Rows that go into one file.
@@ -59,6 +61,7 @@ struct System {
     extra: Texts,
     trace_id: Texts,
     raw: Texts,
+    cloud_event: Texts,
     /// Reused from row to row.
     headers_text: String,
 }
@@ -94,7 +97,7 @@ impl Rows {
             return Err(Rejection::new(issues));
         }
         self.system.extra.end(wrote);
-        self.system.push(row, self.layout.options.keep_raw);
+        self.system.push(row, &self.layout.options);
         self.deliveries.push(row.delivery);
         Ok(())
     }
@@ -112,7 +115,7 @@ impl Rows {
 
 impl System {
     /// Appends what the message and the flow say of `row`; `_extra` is filled already.
-    fn push(&mut self, row: &Row<'_>, keep_raw: bool) {
+    fn push(&mut self, row: &Row<'_>, options: &LayoutOptions) {
         let message = row.message;
         self.event_id.push_option(row.id.map(str::as_bytes));
         self.body_hash.extend_from_slice(&row.body_hash);
@@ -132,8 +135,11 @@ impl System {
             None => self.headers.push_null(),
         }
         self.trace_id.push_option(message.trace_id().map(str::as_bytes));
-        if keep_raw {
+        if options.keep_raw {
             self.raw.push(&message.body);
+        }
+        if options.cloud_events {
+            self.cloud_event.push_option(row.cloud_event.map(str::as_bytes));
         }
     }
 
@@ -159,6 +165,9 @@ impl System {
         if layout.options.keep_raw {
             let (offsets, bytes, nulls) = self.raw.finish();
             columns.push(Arc::new(BinaryArray::new(offsets, bytes, nulls)));
+        }
+        if layout.options.cloud_events {
+            columns.push(text(self.cloud_event));
         }
         columns
     }

@@ -67,6 +67,7 @@ fn layout_by(partition_by: Vec<PartitionKey>) -> Arc<Layout> {
         schema_label: "flight@1".to_owned(),
         partition_by,
         keep_raw: true,
+        cloud_events: false,
         issues_max: 3,
         open_partitions_max: 3,
     };
@@ -137,6 +138,7 @@ fn push_at(batches: &mut Batches, delivery: u32, event: &Json, event_time_us: i6
             ingested_at_us: TIME + 1,
             queue: "flights",
             message: &message,
+            cloud_event: None,
         },
     )
 }

@@ -193,7 +193,8 @@ impl Trial {
 
     fn judge(&mut self, body: &[u8]) -> Result<(), Rejection> {
         let validator = self.validator.as_ref();
-        self.decoder.decode(body, |tape: &Tape<'_>| validator.map_or(Ok(()), |validator| validator.check(tape)))?
+        self.decoder
+            .decode(body, |tape: &Tape<'_>| validator.map_or(Ok(()), |validator| validator.check(tape.root())))?
     }
 }
 

@@ -399,6 +399,7 @@ pub struct Pipeline {
     /// The types of its events, at least one: an event is of the first that it fits. They mean nothing in a pipeline of dead
     /// letters.
     pub events: Vec<EventType>,
+    pub envelope: Envelope,
     /// `Some`: events published twice within that time are left out as well.
     pub dedupe_window: Option<Duration>,
     /// A shard's window of unacked deliveries, 1 to 65,535.
@@ -451,12 +452,23 @@ pub struct EventType {
     pub keep_raw: bool,
 }
 
+impl EventType {
+    /// The format whose language the schema is written in; of JSON Schema JSON.
+    pub fn native(&self) -> Format {
+        self.format.native(&self.schema)
+    }
+}
+
 /// Which messages are of a type of event: those that are all of what is given. Nothing given: all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct When {
-    /// The property `type`.
+    /// The property `type`, or of a CloudEvent the attribute.
     pub message_type: Option<String>,
-    /// The property `content_type`, in whatever case, without parameters.
+    /// Of a CloudEvent the attribute.
+    pub source: Option<String>,
+    /// Of a CloudEvent the attribute.
+    pub dataschema: Option<String>,
+    /// The property `content_type`, or of a CloudEvent `datacontenttype`, in whatever case, without parameters.
     pub content_type: Option<String>,
     /// A subject that the schema which the body names is registered under.
     pub subject: Option<String>,
@@ -516,18 +528,32 @@ pub enum Format {
     Msgpack,
     Avro,
     Protobuf,
+    /// Each body says itself which of those it is.
+    Auto,
 }
 
 impl Format {
-    pub const ALL: [Format; 4] = [Format::Json, Format::Msgpack, Format::Avro, Format::Protobuf];
+    pub const ALL: [Format; 5] = [Format::Json, Format::Msgpack, Format::Avro, Format::Protobuf, Format::Auto];
 
     /// As people call what is written in it.
     pub const fn document(self) -> &'static str {
         match self {
+            Format::Auto => "a known format",
             Format::Json => "JSON",
             Format::Msgpack => "MessagePack",
             Format::Avro => "Avro",
             Format::Protobuf => "Protobuf",
+        }
+    }
+
+    /// The format whose language a schema in that file is written in, where bodies say themselves what they are; else the
+    /// same.
+    pub fn native(self, schema: &Path) -> Self {
+        match (self, schema.extension().and_then(|ending| ending.to_str())) {
+            (Format::Auto, Some("avsc")) => Format::Avro,
+            (Format::Auto, Some("desc")) => Format::Protobuf,
+            (Format::Auto, _) => Format::Json,
+            (format, _) => format,
         }
     }
 
@@ -538,6 +564,7 @@ impl Format {
 
     pub const fn as_str(self) -> &'static str {
         match self {
+            Format::Auto => "auto",
             Format::Json => "json",
             Format::Msgpack => "msgpack",
             Format::Avro => "avro",
@@ -570,6 +597,23 @@ impl Framing {
     /// The framing of that name.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|framing| framing.as_str() == text)
+    }
+}
+
+/// What events are wrapped in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Envelope {
+    #[default]
+    None,
+    CloudEvents,
+}
+
+impl Envelope {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Envelope::None => "none",
+            Envelope::CloudEvents => "cloudevents",
+        }
     }
 }
 

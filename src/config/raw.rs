@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use super::checked::{Dedupe, Flow, Format, Framing, LogFormat, OnTrip, QueueType, Role, Secret, SplitBy, TimeFormat};
+use super::checked::{
+    Dedupe, Envelope, Flow, Format, Framing, LogFormat, OnTrip, QueueType, Role, Secret, SplitBy, TimeFormat,
+};
 use super::keys::{Kind, section};
 use super::monitor::OnPersonal;
 use super::read::{AnyText, Given, Rate, Ratio, Raw, Size, words};
@@ -16,7 +18,14 @@ words!(Flow: "events" => Events, "dead-letter" => DeadLetter);
 words!(Dedupe: "redelivered" => Redelivered, "window" => Window);
 words!(OnTrip: "divert" => Divert, "pause" => Pause);
 words!(SplitBy: "app_id" => AppId, "routing_key" => RoutingKey, "exchange" => Exchange, "schema" => Schema, "type" => Type);
-words!(Format: "json" => Json, "msgpack" => Msgpack, "avro" => Avro, "protobuf" => Protobuf);
+words!(
+    Format: "json" => Json,
+    "msgpack" => Msgpack,
+    "avro" => Avro,
+    "protobuf" => Protobuf,
+    "auto" => Auto
+);
+words!(Envelope: "none" => None, "cloudevents" => CloudEvents);
 words!(Framing: "none" => None, "single-object" => SingleObject, "confluent" => Confluent);
 words!(
     TimeFormat: "rfc3339" => Rfc3339,
@@ -388,11 +397,19 @@ section! {
         /// data/PIPELINE/NAME/vN. What a type does not say of format, framing, event_id, event_time and what follows it,
         /// partition_by and keep_raw, the pipeline says for all. The schema and what belongs to it each says itself.
         event: Vec<Given<Event>> = unset([{ name = "placed", schema = "placed.v1.json" }]);
-        /// What bodies are.
+        /// What events are wrapped in. "cloudevents": each message is one CloudEvent (version 1.0), in structured mode (the
+        /// body is the event, as JSON) or in binary mode (headers such as cloudEvents:id or ce-id are its attributes). Its data
+        /// are what the keys below tell of; its attributes stand in the column _cloudevent.
+        envelope: Envelope = default("none");
+        /// What bodies are. "auto": each says so by its content_type, or by what it begins with, among what the schema can
+        /// read: JSON and MessagePack of a JSON Schema, Avro and JSON of a file that ends with .avsc, Protobuf and JSON of
+        /// one that ends with .desc.
         format: Format = expected("json");
         /// What stands in a body before its data: "none"; "single-object" of Avro, two bytes and the fingerprint of the
         /// schema, which must be that of this pipeline; or "confluent", a zero and the id of the schema in [registry] that
         /// the data were written with. Columns and all that is asked of events are then still those of the schema below.
+        /// With format = "auto" it is what may stand there: "confluent", which is the default where there is a [registry],
+        /// also takes bodies without an id, except bare ones of Avro.
         framing: Framing = default("none");
         /// What events must look like: a JSON Schema, draft 2020-12 or the one its $schema names; for Avro an Avro schema
         /// (.avsc), for Protobuf a descriptor set (.desc, of protoc --include_imports --descriptor_set_out).
@@ -408,8 +425,8 @@ section! {
         /// The schema's major version, which is also a directory, v1. Unset: `N` of a file called `name.vN.json`, else
         /// 1.
         schema_version: u64 = unset(1), within 0 to 1000000;
-        /// Where the event's id is: a JSON pointer to a string or integer. Unset: the message_id property. Events
-        /// without an id are archived, but one that is delivered twice may then be there twice.
+        /// Where the event's id is: a JSON pointer to a string or integer. Unset: the message_id property, or of a CloudEvent
+        /// its id. Events without an id are archived, but one that is delivered twice may then be there twice.
         event_id: Text = unset("/id");
         /// Which repeats are left out, known by id and body: "redelivered", those that the broker may have delivered
         /// before; or "window", also those that were published twice within dedupe_window, as far as one process sees
@@ -419,7 +436,7 @@ section! {
         /// most.
         dedupe_window: Duration = default("10m"), within "1s" to "7d";
         /// Where the event's time is: a JSON pointer. An event whose time is missing or cannot be read is then a dead
-        /// letter. Unset: the timestamp property, or else the time of arrival.
+        /// letter. Unset: of a CloudEvent its time; the timestamp property; or else the time of arrival.
         event_time: Text = unset("/occurred_at");
         /// How that time is written: text such as "2013-01-01T10:15:00Z", with an offset, or a number since 1970 in the
         /// unit named.
@@ -498,9 +515,13 @@ section! {
 
     /// `when` of `[[pipeline.event]]`
     When {
-        /// The property type.
+        /// The property type, or of a CloudEvent its type.
         r#type: Text = unset("order.placed");
-        /// The property content_type, in whatever case and without parameters.
+        /// The source of a CloudEvent.
+        source: Text = unset("https://shop.example.org/orders");
+        /// The dataschema of a CloudEvent.
+        dataschema: Text = unset("https://shop.example.org/schemas/placed/1");
+        /// The property content_type, or of a CloudEvent its datacontenttype, in whatever case and without parameters.
         content_type: Text = unset("application/json");
         /// A subject of [registry] under which the schema is registered whose id the body has. With framing = "confluent".
         subject: Text = unset("orders-value");

@@ -75,6 +75,11 @@ impl AvroDecoder {
         }
     }
 
+    /// Whether `body` begins as a single object, of whatever schema.
+    pub(super) fn is_framed(body: &[u8]) -> bool {
+        body.starts_with(&SINGLE_OBJECT)
+    }
+
     /// Bytes of the frame before the datum.
     fn framed(&self, body: &[u8]) -> Result<usize, Rejection> {
         match self.framing {

@@ -118,7 +118,7 @@ impl WriterText {
                 let set = super::wire::of_base64(&self.schema)?;
                 Written::Protobuf(Arc::new(protobuf::Source::of_set(&set).ok()?))
             }
-            Format::Json | Format::Msgpack => return None,
+            Format::Json | Format::Msgpack | Format::Auto => return None,
         })
     }
 }

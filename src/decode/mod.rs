@@ -1,8 +1,10 @@
 //! Bytes to values, pure. A decoder keeps its buffers from event to event and nothing else: what one body did to it
 //! never shows in the next.
 
+mod auto; // which format a body is of
 mod avro; // Avro -> tape
 mod binary; // what binary formats have in common
+pub mod cloudevents; // CloudEvents: attributes and data
 mod confluent; // bodies that name their schema in a registry
 mod diagnose; // why a body is not JSON, with the offset
 mod json; // JSON text -> tape
@@ -14,6 +16,7 @@ mod tests;
 mod wire; // which format, with the schema a body was written with
 mod writer; // a tape, value by value
 
+pub use auto::Auto;
 pub use avro::AvroDecoder;
 pub use confluent::{ConfluentDecoder, Frame, Writer, Writers, Written, id_of, wire_of};
 pub use json::JsonDecoder;

@@ -33,6 +33,19 @@ impl Veil {
         Self { body: Some(body), event_ids, ..Self::of_unknown(masked) }
     }
 
+    /// The same of letters that are CloudEvents: what is hidden of an event is hidden of its data, too, and base64 of data in
+    /// which something is to be hidden is hidden whole.
+    pub fn of_cloud_events(mut self) -> Self {
+        let base64 = Pointer::parse("/data_base64").expect("it begins with a slash");
+        self.body = self.body.map(|mask| match mask.is_empty() {
+            true => mask,
+            false => mask.clone().below_member("data").and(mask).and(Mask::of_pointers([base64.segments()])),
+        });
+        let id = Pointer::parse("/id").expect("it begins with a slash");
+        self.event_ids.iter_mut().for_each(|place| *place = place.take().or_else(|| Some(id.clone())));
+        self
+    }
+
     /// Of letters whose pipeline is not in the configuration: nobody knows what their schema marks.
     pub fn of_unknown(masked: &Masked) -> Self {
         let (headers, properties) = (masked.headers.clone(), masked.properties.clone());
@@ -185,5 +198,18 @@ mod tests {
         let veil = Veil::of_unknown(&masked());
         assert!(veil.body_with([]).is_none() && veil.hides_header("authorization"));
         assert_eq!(veil.event_id(Some("4111")), Some(MASKED));
+    }
+
+    #[test]
+    fn data_of_cloud_events_are_hidden_as_events_are() {
+        let veil = Veil::new(&masked(), [(Mask::default(), None)]).of_cloud_events();
+        assert_eq!(veil.path("/data/pan/number"), "/data/pan");
+        assert_eq!(veil.path("/pan/number"), "/pan");
+        assert_eq!(veil.path("/data_base64/n"), "/data_base64");
+        assert_eq!(veil.event_id(Some("1")), Some("1"));
+        let hidden = Masked { pointers: vec![Pointer::parse("/id").unwrap()], ..Masked::default() };
+        assert_eq!(Veil::new(&hidden, [(Mask::default(), None)]).of_cloud_events().event_id(Some("1")), Some(MASKED));
+        let bare = Veil::new(&Masked::default(), [(Mask::default(), None)]).of_cloud_events();
+        assert_eq!(bare.path("/data_base64/n"), "/data_base64/n");
     }
 }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use crate::archive::{Batches, Refused, Row, time};
-use crate::config::{PipelineKind, TimeFormat};
+use crate::config::{Envelope, PipelineKind, TimeFormat};
 use crate::content::{self, Closed, Encoding};
-use crate::decode::{Decoder, Limits, Wire, Writers};
+use crate::decode::cloudevents::{self, Attributes, Data, Mode};
+use crate::decode::{Decoder, JsonDecoder, Limits, Wire, Writers};
 use crate::dlq::death::{self, Death};
 use crate::event::{Delivery, Message, Unreadable};
 use crate::ingest::arrival::Arrival;
@@ -14,7 +15,7 @@ use crate::ingest::{EventPlan, Plan};
 use crate::monitor::{Times, Watcher};
 use crate::personal::Kind;
 use crate::rejection::{Code, Issue, Rejection};
-use crate::value::{Node, Pointer, Tape, Value};
+use crate::value::{Node, Pointer, Value};
 
 /// What became of a good event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +46,8 @@ pub struct Judge {
     decoders: Vec<Decoder>,
     /// The decoder of each type of events.
     decoder_of: Vec<usize>,
+    /// Of CloudEvents that are JSON as a whole; `None`: events come by themselves.
+    envelopes: Option<JsonDecoder>,
     unknown: Unknown,
     /// A body that came compressed.
     plain: Vec<u8>,
@@ -65,8 +68,13 @@ impl Judge {
         });
         let decoder_of = decoder_of.collect();
         let decoders = wires.into_iter().map(|wire| Decoder::new(wire, limits)).collect();
+        let envelopes = match plan.config.envelope {
+            Envelope::None => None,
+            // Data nest one deeper in it than they do by themselves.
+            Envelope::CloudEvents => Some(JsonDecoder::new(Limits { depth_max: limits.depth_max + 1, ..limits })),
+        };
         let (writers, unknown) = (plan.writers(), Unknown::default());
-        Self { writers, decoders, decoder_of, unknown, plain: Vec::new(), plan }
+        Self { writers, decoders, decoder_of, envelopes, unknown, plain: Vec::new(), plan }
     }
 
     /// Decodes and validates `arrival` and appends it to `batches` as the row of the flush's delivery `number`. With
@@ -84,27 +92,31 @@ impl Judge {
         mut watcher: Option<&mut Watcher>,
     ) -> Result<Verdict, Rejected> {
         let (plan, delivery) = (Arc::clone(&self.plan), &arrival.delivery);
-        let undecoded = |Unread { rejection, event }: Unread| {
+        let undecoded = |Unread { rejection, event, id }: Unread| {
             let by_message = event.is_none_or(|place| plan.events[place].config.event_id.is_none());
-            let event_id = delivery.message.properties.name().filter(|_| by_message).map(str::to_owned);
-            Rejected { rejection, event_id, event }
+            let id = match plan.config.envelope {
+                Envelope::None => delivery.message.properties.name().map(str::to_owned),
+                Envelope::CloudEvents => id,
+            };
+            Rejected { rejection, event_id: id.filter(|_| by_message), event }
         };
         if plan.config.kind != PipelineKind::Events {
             let rejection = death::rejection(Death::newest(&delivery.message).as_ref());
-            return Err(undecoded(Unread { rejection, event: None }));
+            return Err(undecoded(Unread { rejection, event: None, id: None }));
         }
         if !delivery.message.unreadable.is_empty() {
             let rejection = unreadable(&delivery.message.unreadable);
-            return Err(undecoded(Unread { rejection, event: plan.candidate(&delivery.message, 0, &self.writers) }));
+            let event = plan.candidate(&delivery.message, None, 0, &self.writers);
+            return Err(undecoded(Unread { rejection, event, id: None }));
         }
-        let judged = self.read(&delivery.message, arrival.event, |place, tape| {
+        let judged = self.read(&delivery.message, arrival.event, &mut |place, event| {
             // By a closure of its own: the borrow is as short as one call.
             let mut asked = is_repeat.as_mut().map(|is_repeat| |id: &str, hash: &[u8; 16]| is_repeat(id, hash));
             let is_repeat = asked.as_mut().map(|asked| asked as IsRepeat<'_>);
-            let row = Judged { plan: &plan, place, number, arrival, tape };
+            let row = Judged { plan: &plan, place, number, arrival, event };
             row.archive(batches, is_repeat, watcher.as_deref_mut()).map_err(|rejection| Rejected {
                 rejection,
-                event_id: readable_id(&plan.events[place], delivery, tape),
+                event_id: readable_id(&plan.events[place], delivery, event),
                 event: Some(place),
             })
         });
@@ -114,8 +126,8 @@ impl Judge {
     /// The id of an event that was judged good before, and the place of its type.
     pub fn event_id(&mut self, arrival: &Arrival) -> (Option<String>, Option<usize>) {
         let (plan, delivery) = (Arc::clone(&self.plan), &arrival.delivery);
-        let read = self.read(&delivery.message, arrival.event, |place, tape| {
-            (readable_id(&plan.events[place], delivery, tape), Some(place))
+        let read = self.read(&delivery.message, arrival.event, &mut |place, event| {
+            (readable_id(&plan.events[place], delivery, event), Some(place))
         });
         read.unwrap_or_default()
     }
@@ -126,25 +138,151 @@ impl Judge {
         &mut self,
         message: &Message,
         known: Option<usize>,
-        mut then: impl FnMut(usize, &Tape<'_>) -> R,
+        then: &mut impl FnMut(usize, Event<'_>) -> R,
     ) -> Result<R, Unread> {
-        let Self { plan, writers, decoders, decoder_of, unknown, plain } = self;
+        let Self { plan, writers, decoders, decoder_of, envelopes, unknown, plain } = self;
+        let mut reading = Reading { plan, writers, decoders, decoder_of, unknown, message, known };
+        let read = match opened(message, plan.config.body_bytes_max, plain) {
+            Err(rejection) => Err(Unread { rejection, event: reading.candidate(None, 0), id: None }),
+            Ok(body) => match envelopes {
+                Some(decoder) => reading.cloud_event(decoder, body, then),
+                None => {
+                    let content_type = message.properties.content_type.as_deref();
+                    reading.bytes(Bytes { body, content_type, envelope: None, at: "" }, then)
+                }
+            },
+        };
+        if plain.capacity() > KEPT_BYTES_MAX {
+            *plain = Vec::new();
+        }
+        match Encoding::of(message) {
+            None => read,
+            // Offsets are into the body as it came; of what is in it none can be told.
+            Some(_) => read.map_err(Unread::without_offsets),
+        }
+    }
+}
+
+/// An event as it is judged.
+#[derive(Clone, Copy)]
+struct Event<'e> {
+    root: Value<'e>,
+    /// What a CloudEvent says of it, and how that came.
+    envelope: Option<(&'e Attributes, Mode)>,
+    /// Where it stands in the body, as paths begin.
+    at: &'static str,
+}
+
+/// An event that is not decoded yet.
+#[derive(Clone, Copy)]
+struct Bytes<'e> {
+    body: &'e [u8],
+    content_type: Option<&'e str>,
+    envelope: Option<(&'e Attributes, Mode)>,
+    at: &'static str,
+}
+
+/// What it takes to read the event in one message.
+struct Reading<'j> {
+    plan: &'j Plan,
+    writers: &'j Writers,
+    decoders: &'j mut [Decoder],
+    decoder_of: &'j [usize],
+    unknown: &'j mut Unknown,
+    message: &'j Message,
+    known: Option<usize>,
+}
+
+impl Reading<'_> {
+    /// The place of the type it is known to be of, or of the first from `from` on that it can be of.
+    fn candidate(&self, envelope: Option<(&Attributes, Mode)>, from: usize) -> Option<usize> {
+        let attributes = envelope.map(|(attributes, _)| attributes);
+        self.known.or_else(|| self.plan.candidate(self.message, attributes, from, self.writers))
+    }
+
+    /// Reads the CloudEvent whose message has that body.
+    fn cloud_event<R>(
+        &mut self,
+        decoder: &mut JsonDecoder,
+        body: &[u8],
+        then: &mut impl FnMut(usize, Event<'_>) -> R,
+    ) -> Result<R, Unread> {
+        // Of which type an event is that cannot be read, is known where there is one only.
+        let event = (self.plan.events.len() == 1).then_some(0);
+        let unread = |rejection: Rejection| Unread { rejection, event, id: None };
+        let mode = Mode::of(self.message).map_err(unread)?;
+        if mode == Mode::Binary {
+            let attributes = Attributes::of_headers(self.message).map_err(unread)?;
+            let (content_type, envelope) = (attributes.content_type(), Some((&attributes, mode)));
+            return self.bytes(Bytes { body, content_type, envelope, at: "" }, then);
+        }
+        let begins = body.trim_ascii_start().first();
+        if !cloudevents::says_structured(self.message) && begins.is_some_and(|byte| !matches!(byte, b'{' | b'[')) {
+            return Err(unread(Issue::whole(Code::CloudEventsAbsent).into()));
+        }
+        let read = decoder.decode(body, |tape| {
+            let (attributes, data) = Attributes::of_json(tape.root()).map_err(unread)?;
+            let envelope = Some((&attributes, mode));
+            match data {
+                Data::Value(root) => self.value(Event { root, envelope, at: cloudevents::DATA_PATH }, then),
+                Data::Bytes(body, at) => {
+                    let content_type = attributes.content_type();
+                    let read = self.bytes(Bytes { body: &body, content_type, envelope, at }, then);
+                    read.map_err(|unread| unread.without_offsets().below(at))
+                }
+            }
+        });
+        read.unwrap_or_else(|rejection| Err(unread(rejection)))
+    }
+
+    /// Tells the type of an event that is decoded already.
+    fn value<R>(&mut self, event: Event<'_>, then: &mut impl FnMut(usize, Event<'_>) -> R) -> Result<R, Unread> {
+        let types = &self.plan.config.events;
+        let id = || event.envelope.map(|(attributes, _)| attributes.id().to_owned());
+        let mut candidate = self.candidate(event.envelope, 0);
+        while let Some(place) = candidate {
+            if self.known.is_none() && !fits_event(&types[place].when, event.root) {
+                candidate = self.candidate(event.envelope, place + 1);
+                continue;
+            }
+            if !self.plan.events[place].reads_json {
+                let expected = match types[place].framing {
+                    crate::config::Framing::Confluent => "the id of a schema",
+                    _ => types[place].native().document(),
+                };
+                let rejection = Issue::at(Code::Format, event.at, expected, "JSON").into();
+                return Err(Unread { rejection, event: Some(place), id: id() });
+            }
+            return Ok(then(place, event));
+        }
+        let attributes = event.envelope.map(|(attributes, _)| attributes);
+        let kind = select::kind(types, self.message, attributes, Some(event.root));
+        Err(Unread { rejection: self.unknown.rejection(kind), event: None, id: id() })
+    }
+
+    /// Decodes an event as its type says, or as the first that it fits.
+    fn bytes<R>(&mut self, bytes: Bytes<'_>, then: &mut impl FnMut(usize, Event<'_>) -> R) -> Result<R, Unread> {
+        let Bytes { body, content_type, envelope, at } = bytes;
+        let Self { plan, writers, decoder_of, message, known, .. } = *self;
         let types = &plan.config.events;
+        let attributes = envelope.map(|(attributes, _)| attributes);
+        let id = || attributes.map(|attributes| attributes.id().to_owned());
         // What the first that could be decoded is told by, and why the first that could not be was refused.
         let (mut kind, mut refused) = (None, None);
-        let mut candidate = known.or_else(|| plan.candidate(message, 0, writers));
+        let mut candidate = self.candidate(envelope, 0);
         while let Some(first) = candidate {
-            let decoder = &mut decoders[decoder_of[first]];
-            let read = decode(decoder, plain, message, plan.config.body_bytes_max, |tape| {
+            let decoder = &mut self.decoders[decoder_of[first]];
+            let read = decoder.decode_as(content_type, body, |tape| {
+                let event = Event { root: tape.root(), envelope, at };
                 let mut place = first;
                 // Types whose bodies are written alike are told apart without decoding twice.
                 loop {
-                    if known.is_some() || fits_event(&types[place].when, tape.root()) {
-                        return Ok(then(place, tape));
+                    if known.is_some() || fits_event(&types[place].when, event.root) {
+                        return Ok(then(place, event));
                     }
-                    match plan.candidate(message, place + 1, writers) {
+                    match plan.candidate(message, attributes, place + 1, writers) {
                         Some(next) if decoder_of[next] == decoder_of[first] => place = next,
-                        next => return Err((next, select::kind(types, message, Some(tape.root())))),
+                        next => return Err((next, select::kind(types, message, attributes, Some(event.root)))),
                     }
                 }
             });
@@ -155,70 +293,70 @@ impl Judge {
                     next
                 }
                 Err(rejection) => {
-                    refused.get_or_insert(Unread { rejection, event: Some(first) });
+                    refused.get_or_insert_with(|| Unread { rejection, event: Some(first), id: id() });
                     // Only what a field decides may be of a type whose bodies are written otherwise.
                     let by_field = known.is_none() && types[first].when.field.is_some();
                     let mut others = (first + 1..types.len()).filter(|place| decoder_of[*place] != decoder_of[first]);
-                    others.find(|place| by_field && fits_message(&types[*place].when, message, writers))
+                    others.find(|place| by_field && fits_message(&types[*place].when, message, attributes, writers))
                 }
             };
         }
         Err(match (kind, refused) {
             (None, Some(refused)) => refused,
             (kind, _) => {
-                let kind = kind.unwrap_or_else(|| select::kind(types, message, None));
-                Unread { rejection: unknown.rejection(kind), event: None }
+                let kind = kind.unwrap_or_else(|| select::kind(types, message, attributes, None));
+                Unread { rejection: self.unknown.rejection(kind), event: None, id: id() }
             }
         })
     }
 }
 
-/// Why there is no event to judge, and the type that it was taken for.
+/// Why there is no event to judge, the type that it was taken for, and the id that its envelope has.
 struct Unread {
     rejection: Rejection,
     event: Option<usize>,
+    id: Option<String>,
+}
+
+impl Unread {
+    fn without_offsets(self) -> Self {
+        Self { rejection: self.rejection.without_offsets(), ..self }
+    }
+
+    fn below(self, at: &str) -> Self {
+        Self { rejection: self.rejection.below(at), ..self }
+    }
 }
 
 impl Plan {
     /// The place of the first type from `from` on that the message can be of.
-    fn candidate(&self, message: &Message, from: usize, writers: &Writers) -> Option<usize> {
-        (from..self.config.events.len()).find(|place| fits_message(&self.config.events[*place].when, message, writers))
+    fn candidate(
+        &self,
+        message: &Message,
+        attributes: Option<&Attributes>,
+        from: usize,
+        writers: &Writers,
+    ) -> Option<usize> {
+        let fits = |place: &usize| fits_message(&self.config.events[*place].when, message, attributes, writers);
+        (from..self.config.events.len()).find(fits)
     }
 }
 
-/// Decodes the body of `message`, decompressed into `plain` where it says that it is compressed.
-fn decode<R>(
-    decoder: &mut Decoder,
-    plain: &mut Vec<u8>,
-    message: &Message,
-    bytes_max: usize,
-    then: impl FnOnce(&Tape<'_>) -> R,
-) -> Result<R, Rejection> {
-    if Encoding::of(message).is_none() {
-        return decoder.decode(&message.body, then);
-    }
-    let opened = content::open(message, bytes_max, plain);
-    let result = match opened {
-        // Offsets are into the body as it came; of what is in it none can be told.
-        Ok(body) => decoder.decode(body, then).map_err(Rejection::without_offsets),
-        Err(Closed::TooLarge) => {
+/// The body of `message`, decompressed into `plain` where it says that it is compressed.
+fn opened<'b>(message: &'b Message, bytes_max: usize, plain: &'b mut Vec<u8>) -> Result<&'b [u8], Rejection> {
+    content::open(message, bytes_max, plain).map_err(|closed| match closed {
+        Closed::TooLarge => {
             let expected = format!("at most {bytes_max} bytes, decompressed");
-            Err(Issue::at(Code::FrameTooLarge, "", expected, "more").into())
+            Issue::at(Code::FrameTooLarge, "", expected, "more").into()
         }
-        Err(Closed::Broken(encoding)) => {
-            Err(Issue::at(Code::ContentEncoding, "", encoding.as_str(), "other bytes").into())
-        }
-    };
-    if plain.capacity() > KEPT_BYTES_MAX {
-        *plain = Vec::new();
-    }
-    result
+        Closed::Broken(encoding) => Issue::at(Code::ContentEncoding, "", encoding.as_str(), "other bytes").into(),
+    })
 }
 
 /// The event's id, if it has one where its type says.
-fn readable_id(plan: &EventPlan, delivery: &Delivery, tape: &Tape<'_>) -> Option<String> {
+fn readable_id(plan: &EventPlan, delivery: &Delivery, event: Event<'_>) -> Option<String> {
     let mut digits = String::new();
-    let id = event_id(plan, delivery, tape.root(), &mut digits).ok()?;
+    let id = event_id(plan, delivery, event, &mut digits).ok()?;
     id.map(str::to_owned)
 }
 
@@ -251,7 +389,7 @@ struct Judged<'a> {
     place: usize,
     number: u32,
     arrival: &'a Arrival,
-    tape: &'a Tape<'a>,
+    event: Event<'a>,
 }
 
 impl Judged<'_> {
@@ -261,32 +399,34 @@ impl Judged<'_> {
         is_repeat: Option<IsRepeat<'_>>,
         mut watcher: Option<&mut Watcher>,
     ) -> Result<Verdict, Rejection> {
-        let Self { plan: pipeline, place, number, arrival, tape } = *self;
+        let Self { plan: pipeline, place, number, arrival, event } = *self;
         let plan = &pipeline.events[place];
+        let in_body = |rejection: Rejection| rejection.below(event.at);
         if let Some(of_others) = &plan.of_others {
-            of_others.check(tape)?;
+            of_others.check(event.root).map_err(in_body)?;
         }
         if let Some(validator) = &plan.validator {
-            validator.check(tape)?;
+            validator.check(event.root).map_err(in_body)?;
         }
-        let (event, delivery) = (tape.root(), &arrival.delivery);
+        let delivery = &arrival.delivery;
         let mut digits = String::new();
-        let id = event_id(plan, delivery, event, &mut digits)?;
+        let id = event_id(plan, delivery, event, &mut digits).map_err(in_body)?;
         let event_time_us = event_time(plan, arrival, event)?;
-        let name = |pointer: &str| plan.schema.normalised(event, pointer);
+        let name = |pointer: &str| plan.schema.normalised(event.root, pointer);
         if let Some(watcher) = watcher.as_deref_mut() {
-            self.forbid(watcher, &name)?;
+            self.forbid(watcher, &name).map_err(in_body)?;
         }
-        let body_hash = delivery.message.body_hash();
+        let body_hash = pipeline.identity_hash(&delivery.message);
         if let (Some(is_repeat), Some(id)) = (is_repeat, id)
             && is_repeat(id, &body_hash)
         {
             return Ok(Verdict::Repeat);
         }
         let letter = arrival.letter().map(|letter| letter.to_string());
+        let attributes = event.envelope.map(|(attributes, _)| attributes.to_json());
         let row = Row {
             delivery: number,
-            event,
+            event: event.root,
             id,
             body_hash,
             dead_letter_id: letter.as_deref(),
@@ -294,21 +434,22 @@ impl Judged<'_> {
             ingested_at_us: delivery.received_at.timestamp_micros(),
             queue: &pipeline.config.queue,
             message: &delivery.message,
+            cloud_event: attributes.as_deref(),
         };
         match batches.push(place, &row) {
             Ok(()) => {}
             Err(Refused::Full) => return Ok(Verdict::Full),
-            Err(Refused::Row(rejection)) => return Err(rejection),
+            Err(Refused::Row(rejection)) => return Err(in_body(rejection)),
         }
         if let Some(watcher) = watcher {
             let times = Times { event_us: event_time_us, arrived_us: arrival.first_arrived().timestamp_micros() };
-            watcher.archived(place, event, times, &name);
+            watcher.archived(place, event.root, times, &name);
         }
         Ok(Verdict::Archived)
     }
 
     fn forbid(&self, watcher: &mut Watcher, name: &dyn Fn(&str) -> String) -> Result<(), Rejection> {
-        let found = watcher.forbidden(self.place, self.tape.root(), name);
+        let found = watcher.forbidden(self.place, self.event.root, name);
         if found.is_empty() {
             return Ok(());
         }
@@ -324,13 +465,16 @@ impl Judged<'_> {
 fn event_id<'a>(
     plan: &EventPlan,
     delivery: &'a Delivery,
-    event: Value<'a>,
+    event: Event<'a>,
     digits: &'a mut String,
 ) -> Result<Option<&'a str>, Rejection> {
     let Some(pointer) = &plan.config.event_id else {
-        return Ok(delivery.message.properties.name());
+        return Ok(match event.envelope {
+            Some((attributes, _)) => Some(attributes.id()),
+            None => delivery.message.properties.name(),
+        });
     };
-    let Some(value) = event.pointer(pointer.segments()) else {
+    let Some(value) = event.root.pointer(pointer.segments()) else {
         return Err(at_pointer(Code::EventIdMissing, pointer, "string or integer", "nothing"));
     };
     match value.node() {
@@ -349,17 +493,31 @@ fn event_id<'a>(
 }
 
 /// Microseconds since 1970.
-fn event_time(plan: &EventPlan, arrival: &Arrival, event: Value<'_>) -> Result<i64, Rejection> {
+fn event_time(plan: &EventPlan, arrival: &Arrival, event: Event<'_>) -> Result<i64, Rejection> {
     let (config, delivery) = (&plan.config, &arrival.delivery);
     // What lies ahead comes nearer while a letter waits; what lay behind does not get older by it.
     let (now_us, arrived_us) = (delivery.received_at.timestamp_micros(), arrival.first_arrived().timestamp_micros());
-    let (time_us, path) = match &config.event_time {
-        Some(pointer) => (time_at(event, pointer, config.event_time_format)?, pointer.as_str()),
-        None => match delivery.message.properties.timestamp {
-            Some(seconds) => (seconds_to_micros(seconds)?, ""),
+    let in_body = |rejection: Rejection| rejection.below(event.at);
+    let of_envelope = event.envelope.and_then(|(attributes, mode)| Some((attributes.time()?, mode)));
+    let (time_us, path) = match (&config.event_time, of_envelope) {
+        (Some(pointer), _) => {
+            let time_us = time_at(event.root, pointer, config.event_time_format).map_err(in_body)?;
+            (time_us, format!("{}{}", event.at, pointer.as_str()))
+        }
+        (None, Some((text, mode))) => {
+            let path = Attributes::time_path(mode);
+            // The column of attributes has it whole.
+            let (time_us, _) = time::parse_rfc3339_cut(text).map_err(|_| {
+                Rejection::from(Issue::at(Code::EventTimeUnreadable, path, "an RFC 3339 date-time", "another text"))
+            })?;
+            (time_us, path.to_owned())
+        }
+        (None, None) => match delivery.message.properties.timestamp {
+            Some(seconds) => (seconds_to_micros(seconds)?, String::new()),
             None => return Ok(arrived_us),
         },
     };
+    let path = path.as_str();
     if time_us.saturating_sub(now_us) > micros(config.event_time_ahead_max) {
         return Err(Issue::at(Code::EventTimeAhead, path, "a time not far ahead of now", "a later time").into());
     }

@@ -12,8 +12,8 @@ use ulid::Ulid;
 
 use crate::archive::{self, Layout, LayoutError, LayoutOptions};
 use crate::broker::Backoff;
-use crate::config::{self, Format, Framing, PipelineKind};
-use crate::decode::{Wire, Writers};
+use crate::config::{self, Envelope, Format, Framing, PipelineKind};
+use crate::decode::{Wire, Writers, cloudevents};
 use crate::dlq::record::Origin;
 use crate::event::Message;
 use crate::ingest::arrival::Arrival;
@@ -79,6 +79,8 @@ pub struct EventPlan {
     pub of_others: Option<Arc<Validator>>,
     /// What is asked of good events; `None`: nothing.
     pub monitor: Option<Arc<Monitor>>,
+    /// Whether it can be of a JSON value that is decoded already.
+    pub reads_json: bool,
     pub layout: Arc<Layout>,
 }
 
@@ -181,7 +183,21 @@ impl Plan {
     /// How its bodies are written, whatever their type.
     pub fn wires(&self) -> Wires {
         let types = self.events.iter().map(|event| (event.config.when.clone(), event.wire.clone()));
-        Wires::new(types.collect(), self.writers())
+        Wires::new(types.collect(), self.writers(), self.config.envelope)
+    }
+
+    /// How those of the type at that place are written, whatever tells it.
+    pub fn wires_of(&self, place: usize) -> Wires {
+        let wire = self.events[place].wire.clone();
+        Wires::new(vec![(config::When::default(), wire)], self.writers(), self.config.envelope)
+    }
+
+    /// What a repeat of the event in `message` is known by, beside its id.
+    pub fn identity_hash(&self, message: &Message) -> [u8; 16] {
+        match self.config.envelope {
+            Envelope::None => message.body_hash(),
+            Envelope::CloudEvents => cloudevents::identity_hash(message),
+        }
     }
 }
 
@@ -216,9 +232,10 @@ impl EventPlan {
             Language::Avro | Language::Protobuf { .. } => rules.as_ref(),
         };
         let validator = judging.map(|schema| schema.validator(pipeline.issues_max)).transpose()?.map(Arc::new);
-        let of_others = match (config.framing, schema.types()) {
-            (Framing::Confluent, Types::Avro(types)) => Some(types.json_schema_of_others()),
-            (Framing::Confluent, Types::Protobuf(types)) => Some(types.json_schema_of_others()),
+        let by_others = config.framing == Framing::Confluent || config.format == Format::Auto;
+        let of_others = match schema.types() {
+            Types::Avro(types) if by_others => Some(types.json_schema_of_others()),
+            Types::Protobuf(types) if by_others => Some(types.json_schema_of_others()),
             _ => None,
         };
         let of_others = match of_others {
@@ -233,6 +250,7 @@ impl EventPlan {
             schema_label: schema.label(),
             partition_by: config.partition_by.clone(),
             keep_raw: config.keep_raw,
+            cloud_events: pipeline.envelope == Envelope::CloudEvents,
             issues_max: pipeline.issues_max,
             open_partitions_max: pipeline.open_partitions_max,
         };
@@ -249,6 +267,11 @@ impl EventPlan {
             validator,
             of_others,
             monitor: monitor.map(Arc::new),
+            reads_json: match config.format {
+                Format::Auto => true,
+                Format::Json | Format::Msgpack => config.framing == Framing::None,
+                Format::Avro | Format::Protobuf => false,
+            },
             layout: Arc::new(layout),
         })
     }
@@ -261,8 +284,8 @@ impl EventPlan {
 
 /// What the schema of a type of events is written in.
 pub fn language(config: &config::EventType) -> Language {
-    match config.format {
-        Format::Json | Format::Msgpack => Language::JsonSchema,
+    match config.native() {
+        Format::Auto | Format::Json | Format::Msgpack => Language::JsonSchema,
         Format::Avro => Language::Avro,
         Format::Protobuf => Language::Protobuf { message: config.message.clone().unwrap_or_default() },
     }

@@ -12,7 +12,7 @@ use tracing::{error, info, warn};
 use crate::broker::Backoff;
 use crate::config;
 use crate::content::{self, Encoding};
-use crate::decode::{Writer, Writers, Written, id_of};
+use crate::decode::{Writer, Writers, Written, cloudevents, id_of};
 use crate::event::Message;
 use crate::ingest::repeats::GivenUp;
 use crate::registry::{Answer, Kind, Registered, Registry, Trouble};
@@ -162,10 +162,12 @@ impl Schemas {
 
 /// The id that the body begins with, once it is opened.
 pub(super) fn id_in(message: &Message, bytes_max: usize, plain: &mut Vec<u8>) -> Option<u32> {
-    match Encoding::of(message) {
-        None => id_of(&message.body),
-        Some(_) => id_of(content::open(message, bytes_max, plain).ok()?),
-    }
+    let opened = match Encoding::of(message) {
+        None => &message.body,
+        Some(_) => content::open(message, bytes_max, plain).ok()?,
+    };
+    // A CloudEvent may have it as base64.
+    id_of(opened).or_else(|| id_of(&cloudevents::base64_data(message, opened)?))
 }
 
 fn report(pipeline: &str, id: u32, not_yet: &NotYet, wait: Duration) {

@@ -1,27 +1,45 @@
 //! Which type of events a message is of, and what is told of one that is of none. Pure.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::config::{EventType, Framing, When};
+use crate::config::{Envelope, EventType, Framing, When};
 use crate::content;
+use crate::decode::cloudevents::{Attributes, Mode};
 use crate::decode::{Wire, Writers};
 use crate::event::{HeaderValue, Message};
 use crate::ingest::schemas::id_in;
 use crate::rejection::{Code, Issue, Rejection};
 use crate::value::{Node, Value};
 
-/// Whether a message is of the type, as far as it can be told without its body.
-pub(super) fn fits_message(when: &When, message: &Message, writers: &Writers) -> bool {
-    let properties = &message.properties;
+/// Whether a message is of the type, as far as it can be told without its data; `attributes` are those of the CloudEvent in
+/// it.
+pub(super) fn fits_message(when: &When, message: &Message, attributes: Option<&Attributes>, writers: &Writers) -> bool {
     let is = |asked: &Option<String>, found: Option<&str>| asked.is_none() || asked.as_deref() == found;
-    let content_type =
-        |asked: &String| properties.content_type.as_deref().is_some_and(|found| same_media(asked, found));
-    is(&when.message_type, properties.kind.as_deref())
+    let attribute = |name: &str| attributes.and_then(|attributes| attributes.text(name));
+    let content_type = |asked: &String| content_type(message, attributes).is_some_and(|found| same_media(asked, found));
+    is(&when.message_type, kind_of(message, attributes))
+        && is(&when.source, attribute("source"))
+        && is(&when.dataschema, attribute("dataschema"))
         && when.content_type.as_ref().is_none_or(content_type)
         && when.subject.as_ref().is_none_or(|subject| has_subject(message, subject, writers))
         && when.routing_key.as_ref().is_none_or(|pattern| fits_topic(pattern, &message.routing_key))
         && when.header.as_ref().is_none_or(|(name, value)| header(message, name).as_deref() == Some(value))
+}
+
+fn kind_of<'m>(message: &'m Message, attributes: Option<&'m Attributes>) -> Option<&'m str> {
+    match attributes {
+        Some(attributes) => attributes.text("type"),
+        None => message.properties.kind.as_deref(),
+    }
+}
+
+fn content_type<'m>(message: &'m Message, attributes: Option<&'m Attributes>) -> Option<&'m str> {
+    match attributes {
+        Some(attributes) => attributes.content_type(),
+        None => message.properties.content_type.as_deref(),
+    }
 }
 
 /// Whether the event in it is of the type, too.
@@ -97,24 +115,45 @@ fn fits_topic(pattern: &str, key: &str) -> bool {
 pub struct Wires {
     types: Arc<[(When, Wire)]>,
     writers: Arc<Writers>,
+    envelope: Envelope,
 }
 
 impl Wires {
     /// Of types that are asked in that order, at least one.
-    pub(super) fn new(types: Vec<(When, Wire)>, writers: Arc<Writers>) -> Self {
-        Self { types: types.into(), writers }
+    pub(super) fn new(types: Vec<(When, Wire)>, writers: Arc<Writers>, envelope: Envelope) -> Self {
+        Self { types: types.into(), writers, envelope }
+    }
+
+    /// Takes over what `other` knows of the schemas in a registry.
+    pub fn join(&self, other: &Wire) {
+        self.types.iter().for_each(|(_, wire)| wire.join(other));
+    }
+
+    /// How the body of `message`, opened, is written, as far as it can be told.
+    pub fn of_body(&self, message: &Message, opened: &[u8]) -> Cow<'_, Wire> {
+        if self.envelope == Envelope::None {
+            return self.of(message, None).told(message, opened);
+        }
+        match (Mode::of(message), Attributes::of_headers(message)) {
+            (Ok(Mode::Binary), Ok(attributes)) => {
+                self.of(message, Some(&attributes)).told_as(attributes.content_type(), opened)
+            }
+            (Ok(Mode::Binary), Err(_)) => self.of(message, None).told(message, opened),
+            // The event as a whole is.
+            _ => Cow::Owned(Wire::Json),
+        }
     }
 
     /// That of the first type the message can be of; of none: that of the first.
-    pub fn of(&self, message: &Message) -> &Wire {
-        let found = self.types.iter().find(|(when, _)| fits_message(when, message, &self.writers));
-        &found.unwrap_or(&self.types[0]).1
+    fn of(&self, message: &Message, attributes: Option<&Attributes>) -> &Wire {
+        let fits = |(when, _): &&(When, Wire)| fits_message(when, message, attributes, &self.writers);
+        &self.types.iter().find(fits).unwrap_or(&self.types[0]).1
     }
 }
 
 impl From<Wire> for Wires {
     fn from(wire: Wire) -> Self {
-        Self::new(vec![(When::default(), wire)], Arc::default())
+        Self::new(vec![(When::default(), wire)], Arc::default(), Envelope::None)
     }
 }
 
@@ -145,7 +184,12 @@ impl Unknown {
 }
 
 /// What the types are told apart by, as a message has it; its event is `event` if it was read.
-pub(super) fn kind(types: &[EventType], message: &Message, event: Option<Value<'_>>) -> String {
+pub(super) fn kind(
+    types: &[EventType],
+    message: &Message,
+    attributes: Option<&Attributes>,
+    event: Option<Value<'_>>,
+) -> String {
     let asked = |what: fn(&When) -> bool| types.iter().any(|event| what(&event.when));
     let mut parts = Vec::new();
     let mut tell = |name: &str, value: Option<&str>| match value {
@@ -153,10 +197,17 @@ pub(super) fn kind(types: &[EventType], message: &Message, event: Option<Value<'
         None => parts.push(format!("no {name}")),
     };
     if asked(|when| when.message_type.is_some()) {
-        tell("type", message.properties.kind.as_deref());
+        tell("type", kind_of(message, attributes));
+    }
+    for (name, is_asked) in
+        [("source", asked(|when| when.source.is_some())), ("dataschema", asked(|when| when.dataschema.is_some()))]
+    {
+        if is_asked {
+            tell(name, attributes.and_then(|attributes| attributes.text(name)));
+        }
     }
     if asked(|when| when.content_type.is_some()) {
-        tell("content_type", message.properties.content_type.as_deref());
+        tell("content_type", content_type(message, attributes));
     }
     if types.iter().any(|event| event.framing == Framing::Confluent) {
         let id = id_in(message, OPENED_BYTES_MAX, &mut Vec::new()).map(|id| id.to_string());
@@ -225,7 +276,8 @@ mod tests {
             header: Some(("version".to_owned(), "2".to_owned())),
             ..When::default()
         };
-        assert!(fits_message(&When::default(), &message, &none) && fits_message(&asked, &message, &none));
+        let fits = |when: &When| fits_message(when, &message, None, &none);
+        assert!(fits(&When::default()) && fits(&asked));
         let others = [
             When { message_type: Some("Order".to_owned()), ..asked.clone() },
             When { content_type: Some("text/json".to_owned()), ..asked.clone() },
@@ -233,7 +285,7 @@ mod tests {
             When { header: Some(("version".to_owned(), "3".to_owned())), ..asked.clone() },
             When { header: Some(("Version".to_owned(), "2".to_owned())), ..asked },
         ];
-        assert!(others.iter().all(|when| !fits_message(when, &message, &none)));
+        assert!(!others.iter().any(fits));
     }
 
     #[test]
@@ -244,7 +296,7 @@ mod tests {
         for number in 0..2 * KINDS_MAX {
             let properties = Properties { kind: Some(format!("t{number}")), ..Properties::default() };
             let message = Message { properties, ..Message::default() };
-            let rejection = unknown.rejection(kind(&types, &message, None));
+            let rejection = unknown.rejection(kind(&types, &message, None, None));
             told.insert(rejection.issues()[0].actual.to_string());
         }
         assert_eq!(told.len(), KINDS_MAX + 1);

@@ -387,7 +387,9 @@ impl Worker {
         let Arrival { delivery, given, .. } = arrival;
         let known = match (&given, &self.repeats) {
             (Some(given), _) => given.before == Before::FailedAlready,
-            (None, Some(repeats)) => repeats.holds_letter(&delivery, event_id),
+            (None, Some(repeats)) => {
+                repeats.holds_letter(&delivery, event_id, &self.plan.identity_hash(&delivery.message))
+            }
             (None, None) => false,
         };
         match known {
@@ -408,6 +410,7 @@ impl Worker {
         let (id, now) = ((self.surroundings.ulid)(), (self.surroundings.now)());
         let origin = &self.dead_letter_origins[event.unwrap_or(self.plan.events.len())];
         let mut letter = DeadLetter::new(id, origin, delivery, &rejection, self.origin.source, now);
+        letter.body_hash = self.plan.identity_hash(&letter.message);
         self.rules.apply(&mut letter);
         letter.event_id = event_id;
         if self.plan.config.kind != PipelineKind::Events {

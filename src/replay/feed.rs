@@ -152,7 +152,7 @@ impl Feed {
     fn given(&self, letter: Returnable) -> (Message, Given) {
         let Returnable { id, message, received_at, groups, attempts, wire, .. } = letter;
         if let (Some(fix), Some(wire)) = (&self.fix, &wire) {
-            fix.learn(&message, wire);
+            fix.learn(wire);
         }
         let lineage = Lineage { letter: id, attempt: attempts + 1, job: self.job, groups };
         let (message, before) = self.mend(message);

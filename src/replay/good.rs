@@ -3,15 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use futures_util::TryStreamExt;
 use tokio::sync::mpsc;
 use tracing::warn;
 
 use crate::archive::{self, GoodEvent};
-use crate::decode::Wire;
+use crate::config;
+use crate::decode::cloudevents::{self, Mode};
 use crate::dlq::fingerprint::GroupId;
 use crate::event::Delivery;
-use crate::ingest::{self, Arrival, Batch, Sealed, Stop, Wires, chain};
+use crate::ingest::{self, Arrival, Batch, Sealed, Stop, chain};
 use crate::replay::dry_run::{Sink, Trial, dead_letters, telling};
 use crate::replay::fix::Fix;
 use crate::replay::fix::body::of_json;
@@ -93,13 +96,13 @@ impl Replays {
         let types = &compiled.events;
         // What was rebuilt has not all that tells its type.
         let fixes: Option<Vec<Fix>> =
-            fix.map(|fix| types.iter().map(|event| Fix::clone(&fix).on(Wires::from(event.wire.clone()))).collect());
+            fix.map(|fix| (0..types.len()).map(|place| Fix::clone(&fix).on(compiled.wires_of(place))).collect());
         let mut report = GoodReport { events: events.len() as u64, ..GoodReport::default() };
         report.rebuilt = events.iter().filter(|(_, event)| !event.as_received).count() as u64;
         let received_at = (self.surroundings.now)();
         let numbered = (1..).zip(events);
         let arrivals = numbered.map(|(tag, (place, event))| {
-            let message = in_format(event, &types[place].wire).message;
+            let message = in_format(event, &types[place]).message;
             Arrival { event: Some(place), ..Arrival::new(Delivery { tag, received_at, message }) }
         });
         let arrivals: Vec<Arrival> = arrivals.collect();
@@ -114,7 +117,7 @@ impl Replays {
             if let Some(fixes) = &fixes {
                 let place = arrival.event.expect("it was told above");
                 let fixed = fixes[place].apply(&arrival.delivery.message);
-                telling(&mended, types[place].wire.clone().into())(&arrival.delivery.message, fixed.as_ref());
+                telling(&mended, compiled.wires_of(place))(&arrival.delivery.message, fixed.as_ref());
                 match fixed {
                     Ok(fixed) => arrival.delivery.message = fixed,
                     Err(_) => {
@@ -136,12 +139,34 @@ impl Replays {
     }
 }
 
-/// One that was rebuilt is JSON; as a body of the pipeline's format, if that can hold it.
-fn in_format(mut event: GoodEvent, wire: &Wire) -> GoodEvent {
-    if !event.as_received
-        && let Some(body) = of_json(wire, &event.message.body)
-    {
-        event.message.body = body;
+/// One that was rebuilt is JSON; as a body of the pipeline's format, if that can hold it, in the envelope it came in.
+fn in_format(mut event: GoodEvent, plan: &ingest::EventPlan) -> GoodEvent {
+    let attributes = event.cloud_event.as_deref().and_then(|text| serde_json::from_str::<serde_json::Value>(text).ok());
+    let is_wrapped = attributes.is_some() && Mode::of(&event.message).ok() != Some(Mode::Binary);
+    let message = &mut event.message;
+    // The property is not archived.
+    message.properties.content_type = match &attributes {
+        None => None,
+        Some(_) if is_wrapped => Some(cloudevents::STRUCTURED.to_owned()),
+        Some(attributes) => attributes.get("datacontenttype").and_then(|value| value.as_str()).map(str::to_owned),
+    };
+    if event.as_received {
+        return event;
+    }
+    match attributes {
+        Some(attributes) if is_wrapped && plan.reads_json && plan.config.native() != config::Format::Avro => {
+            message.body = cloudevents::wrapped(&attributes, "data", &message.body);
+        }
+        Some(attributes) if is_wrapped => {
+            let data = of_json(&plan.wire, &message.body).unwrap_or_default();
+            let data = serde_json::Value::from(BASE64.encode(data)).to_string();
+            message.body = cloudevents::wrapped(&attributes, "data_base64", data.as_bytes());
+        }
+        _ => {
+            if let Some(body) = of_json(&plan.wire, &message.body) {
+                message.body = body;
+            }
+        }
     }
     event
 }

@@ -191,6 +191,9 @@ fn settings(plan: &ingest::Plan) -> BTreeMap<String, String> {
         ("depth_max".to_owned(), config.depth_max.to_string()),
         ("issues_max".to_owned(), config.issues_max.to_string()),
     ]);
+    if config.envelope != config::Envelope::None {
+        settings.insert("envelope".to_owned(), config.envelope.as_str().to_owned());
+    }
     for event in &plan.events {
         let section = event.config.name.as_ref().map(|name| format!("event {name}: ")).unwrap_or_default();
         settings.extend(event_settings(event).into_iter().map(|(key, value)| (format!("{section}{key}"), value)));
@@ -220,7 +223,8 @@ fn event_settings(event: &ingest::EventPlan) -> Vec<(&'static str, String)> {
         ("keep_raw", config.keep_raw.to_string()),
     ];
     // The schema's hash tells of the message, too.
-    settings.extend((config.format == config::Format::Avro).then(|| ("framing", config.framing.as_str().to_owned())));
+    let framed = matches!(config.format, config::Format::Avro | config::Format::Auto);
+    settings.extend(framed.then(|| ("framing", config.framing.as_str().to_owned())));
     let rules = event.validator.as_ref().filter(|_| config.rules.is_some());
     settings.extend(rules.map(|rules| ("rules", rules.schema().hash().to_owned())));
     settings.extend(config.event_id.as_ref().map(|pointer| ("event_id", pointer.as_str().to_owned())));
@@ -234,6 +238,8 @@ fn show_when(when: &config::When) -> String {
     let pair = |name: &str, value: &str| format!("{name} = {value}");
     let parts = [
         when.message_type.as_deref().map(|value| pair("type", value)),
+        when.source.as_deref().map(|value| pair("source", value)),
+        when.dataschema.as_deref().map(|value| pair("dataschema", value)),
         when.content_type.as_deref().map(|value| pair("content_type", value)),
         when.subject.as_deref().map(|value| pair("subject", value)),
         when.routing_key.as_deref().map(|value| pair("routing_key", value)),

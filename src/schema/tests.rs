@@ -24,7 +24,7 @@ fn schema(root: Json) -> Schema {
 fn check_with(schema: &Schema, issues_max: usize, body: &str) -> Result<(), Rejection> {
     let validator = schema.validator(issues_max).expect("a usable schema");
     let mut decoder = JsonDecoder::new(Limits { body_bytes_max: 1 << 24, depth_max: 64 });
-    decoder.decode(body.as_bytes(), |tape| validator.check(tape)).expect("JSON")
+    decoder.decode(body.as_bytes(), |tape| validator.check(tape.root())).expect("JSON")
 }
 
 fn check(schema: &Schema, body: &str) -> Result<(), Rejection> {

@@ -11,7 +11,7 @@ use super::catalog::{Schema, SchemaError};
 use super::issues;
 use super::json::{TapeJson, TapeNode};
 use crate::rejection::{Code, Issue, Rejection};
-use crate::value::{Node, Tape};
+use crate::value::{Node, Value};
 
 /// Of an event with more values than this only the first issue is looked for: the validator holds all errors at once, and a
 /// body of millions of wrong values would make millions of them.
@@ -58,10 +58,9 @@ impl Validator {
     /// Every issue found, the primary one first: by type, then missing fields, enumerations and constants, formats and
     /// patterns, ranges, surplus fields, all else; then by path. Of many issues of one kind at one place the first is kept
     /// before the second of another. Issues beyond the limit are counted.
-    pub fn check(&self, tape: &Tape<'_>) -> Result<(), Rejection> {
-        let root = tape.root();
+    pub fn check(&self, root: Value<'_>) -> Result<(), Rejection> {
         match root.node() {
-            Node::Object { .. } => self.check_value(tape),
+            Node::Object { .. } => self.check_value(root),
             _ => Err(Issue::at(Code::ValidateType, "", "object", root.type_name()).into()),
         }
     }
@@ -70,11 +69,10 @@ impl Validator {
     ///
     /// # Errors
     /// As [`Validator::check`].
-    pub fn check_value(&self, tape: &Tape<'_>) -> Result<(), Rejection> {
-        let root = TapeNode::Value(tape.root());
-        match self.compiled.is_valid(root) {
+    pub fn check_value(&self, root: Value<'_>) -> Result<(), Rejection> {
+        match self.compiled.is_valid(TapeNode::Value(root)) {
             true => Ok(()),
-            false => Err(self.rejection(tape)),
+            false => Err(self.rejection(root)),
         }
     }
 
@@ -84,16 +82,16 @@ impl Validator {
     }
 
     #[cold]
-    fn rejection(&self, tape: &Tape<'_>) -> Rejection {
-        let root = TapeNode::Value(tape.root());
+    fn rejection(&self, value: Value<'_>) -> Rejection {
+        let root = TapeNode::Value(value);
         let mut issues = Vec::new();
-        if tape.view().nodes.len() > VALUES_SEARCHED_MAX {
+        if (value.end() - value.index()) as usize > VALUES_SEARCHED_MAX {
             if let Err(error) = self.compiled.validate(root) {
-                issues::append(&self.schema, tape.root(), &error, &mut issues);
+                issues::append(&self.schema, value, &error, &mut issues);
             }
         } else {
             for error in self.compiled.iter_errors(root) {
-                issues::append(&self.schema, tape.root(), &error, &mut issues);
+                issues::append(&self.schema, value, &error, &mut issues);
             }
         }
         if issues.is_empty() {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use chrono::Utc;
 use lapin::types::AMQPValue;
 use parqueduct::broker::memory::Memory;
-use parqueduct::config::{Breaker, EventType, Flush, OnTrip, PartitionKey, Pipeline, PipelineKind};
+use parqueduct::config::{Breaker, Envelope, EventType, Flush, OnTrip, PartitionKey, Pipeline, PipelineKind};
 use parqueduct::event::Message;
 use parqueduct::ingest::{Committer, LookBackLimits, PipelineParts, Plan, Stop, Surroundings, run_pipeline};
 use parqueduct::metrics::{Metrics, PipelineMetrics};
@@ -47,6 +47,7 @@ fn pipeline(schema: OnTrip) -> Pipeline {
         declare: None,
         kind: PipelineKind::Events,
         events: vec![EventType { partition_by: vec![PartitionKey::Date], ..orders::event_type() }],
+        envelope: Envelope::None,
         dedupe_window: None,
         prefetch: 400,
         shards: 2,

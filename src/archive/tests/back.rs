@@ -15,6 +15,7 @@ fn unraw_layout() -> Arc<Layout> {
         schema_label: "flight@1".to_owned(),
         partition_by: vec![PartitionKey::Date],
         keep_raw: false,
+        cloud_events: false,
         issues_max: 3,
         open_partitions_max: 3,
     };
@@ -148,6 +149,7 @@ fn what_comes_back_is_good_by_the_same_schema_and_makes_the_same_row() {
         schema_label: "order@1".to_owned(),
         partition_by: Vec::new(),
         keep_raw: false,
+        cloud_events: false,
         issues_max: 3,
         open_partitions_max: 3,
     };
@@ -159,7 +161,7 @@ fn what_comes_back_is_good_by_the_same_schema_and_makes_the_same_row() {
         let message = Message { body: body.to_vec(), ..Message::default() };
         decoder
             .decode(body, |tape| {
-                validator.check(tape).expect("good by its schema");
+                validator.check(tape.root()).expect("good by its schema");
                 let row = Row {
                     delivery: 0,
                     event: tape.root(),
@@ -170,6 +172,7 @@ fn what_comes_back_is_good_by_the_same_schema_and_makes_the_same_row() {
                     ingested_at_us: TIME,
                     queue: "q",
                     message: &message,
+                    cloud_event: None,
                 };
                 batches.push(0, &row).expect("a row");
             })

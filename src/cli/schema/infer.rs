@@ -17,13 +17,15 @@ use crate::cli::ConfigArgs;
 use crate::cli::dlq::{FilterArguments, StateArgument};
 use crate::config::{self, Config};
 use crate::content;
-use crate::decode::{Decoder, JsonDecoder, Limits, MsgpackDecoder};
+use crate::decode::cloudevents;
+use crate::decode::{Auto, Decoder, JsonDecoder, Limits, MsgpackDecoder, Wire};
 use crate::dlq::records::{Order, Records};
+use crate::event::Message;
 use crate::metrics::Metrics;
 use crate::rejection::Issue;
 use crate::schema::columns::columns;
 use crate::schema::infer::{Learner, Options, Proposal};
-use crate::schema::{Language, Schema, infer};
+use crate::schema::{Language, Schema, Types, infer};
 
 /// Messages of a queue that are looked at when nobody says how many, and bytes of their bodies in any case.
 const PEEK_MESSAGES: usize = 1_000;
@@ -74,6 +76,8 @@ pub struct InferArgs {
 enum SampleFormat {
     Json,
     Msgpack,
+    /// Each says itself which of the two it is
+    Auto,
 }
 
 /// What else the options of dead letters mean here: `--queue` alone is a queue to look at, the others go with
@@ -177,6 +181,10 @@ impl Lesson {
         let decoder = match format {
             SampleFormat::Json => Decoder::Json(JsonDecoder::new(limits)),
             SampleFormat::Msgpack => Decoder::Msgpack(MsgpackDecoder::new(limits)),
+            SampleFormat::Auto => {
+                let auto = Auto::new(Types::Said, config::Framing::None, Arc::default());
+                Decoder::new(&Wire::Auto(Box::new(auto)), limits)
+            }
         };
         let learner = Learner::new(infer::Limits::default());
         let left = samples_max.unwrap_or(u64::MAX);
@@ -185,8 +193,13 @@ impl Lesson {
 
     /// Learns of one sample; `false`: it was the last that is wanted.
     fn take(&mut self, body: &[u8], place: impl FnOnce() -> String) -> bool {
+        self.take_as(None, body, place)
+    }
+
+    /// The same of one that is said to be of that media type.
+    fn take_as(&mut self, content_type: Option<&str>, body: &[u8], place: impl FnOnce() -> String) -> bool {
         let learner = &mut self.learner;
-        match self.decoder.decode(body, |tape| learner.observe(tape.root())) {
+        match self.decoder.decode_as(content_type, body, |tape| learner.observe(tape.root())) {
             Ok(()) => self.left -= 1,
             Err(rejection) => {
                 let code = rejection.issues().first().map_or("decode", |Issue { code, .. }| code.as_str());
@@ -230,11 +243,13 @@ fn of_files(args: &InferArgs) -> anyhow::Result<Lesson> {
 
 async fn of_queue(args: &InferArgs, config: &Config, queue: &str) -> anyhow::Result<Lesson> {
     let read_by = config.pipelines.iter().find(|pipeline| pipeline.queue == *queue);
-    let format = match (args.format, read_by.and_then(|pipeline| pipeline.events.first()).map(|event| event.format)) {
+    let read_as = read_by.and_then(|pipeline| pipeline.events.first()).map(|event| (event.format, event.native()));
+    let format = match (args.format, read_as) {
         (Some(format), _) => format,
-        (None, None | Some(config::Format::Json)) => SampleFormat::Json,
-        (None, Some(config::Format::Msgpack)) => SampleFormat::Msgpack,
-        (None, Some(format @ (config::Format::Avro | config::Format::Protobuf))) => {
+        (None, Some((config::Format::Auto, config::Format::Json))) => SampleFormat::Auto,
+        (None, None | Some((_, config::Format::Json | config::Format::Auto))) => SampleFormat::Json,
+        (None, Some((_, config::Format::Msgpack))) => SampleFormat::Msgpack,
+        (None, Some((_, format @ (config::Format::Avro | config::Format::Protobuf)))) => {
             bail!("queue `{queue}` holds {}, which has a schema: --format says otherwise", format.as_str())
         }
     };
@@ -244,7 +259,13 @@ async fn of_queue(args: &InferArgs, config: &Config, queue: &str) -> anyhow::Res
     let glance = Glance { queue: queue.to_owned(), messages_max, bytes_max: PEEK_BYTES_MAX, name };
     let messages = Rabbit::new(&config.rabbitmq, app::broker_surroundings())?.peek(&glance).await?;
     for (number, message) in (1..).zip(&messages) {
-        lesson.take(&content::opened(message), || format!("message {number} from the queue's head"));
+        let body = content::opened(message);
+        let data = in_envelope(read_by, message, &body);
+        let (content_type, body) = match &data {
+            Some((content_type, data)) => (content_type.as_deref(), data.as_slice()),
+            None => (message.properties.content_type.as_deref(), &*body),
+        };
+        lesson.take_as(content_type, body, || format!("message {number} from the queue's head"));
     }
     lesson.notes.push(format!(
         "{} messages of queue `{queue}` were looked at and given back: they are marked as redelivered, and a quorum queue \
@@ -252,6 +273,16 @@ async fn of_queue(args: &InferArgs, config: &Config, queue: &str) -> anyhow::Res
         messages.len()
     ));
     Ok(lesson)
+}
+
+/// The data of a CloudEvent that is the whole body of a message of that pipeline, and their media type.
+fn in_envelope(
+    pipeline: Option<&config::Pipeline>,
+    message: &Message,
+    opened: &[u8],
+) -> Option<(Option<String>, Vec<u8>)> {
+    pipeline.filter(|pipeline| pipeline.envelope == config::Envelope::CloudEvents)?;
+    cloudevents::structured_data(message, opened)
 }
 
 async fn of_dead_letters(args: &InferArgs, config: &Config) -> anyhow::Result<Lesson> {
@@ -262,7 +293,11 @@ async fn of_dead_letters(args: &InferArgs, config: &Config) -> anyhow::Result<Le
     let records = Records::new(store, READS_MAX);
     let unreadable = records
         .found(&filter, Order::NewestFirst, None, usize::MAX, |found| {
-            match lesson.take(&found.letter.document(), || format!("dead letter {}", found.letter.id)) {
+            let letter = found.letter;
+            let document = letter.document();
+            let data = in_envelope(config.pipeline(&letter.origin.pipeline), &letter.message, &document);
+            let document = data.as_ref().map_or(&*document, |(_, data)| data.as_slice());
+            match lesson.take(document, || format!("dead letter {}", letter.id)) {
                 true => ControlFlow::Continue(()),
                 false => ControlFlow::Break(()),
             }

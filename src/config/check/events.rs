@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::pipelines::{bounded, is_dead_letter, pipeline_name};
-use crate::config::checked::{EventType, Format, Framing, PartitionKey, TimeFormat, When};
+use crate::config::checked::{Envelope, EventType, Format, Framing, PartitionKey, TimeFormat, When};
 use crate::config::finding::Place;
 use crate::config::raw;
 use crate::config::read::{Given, Reader};
@@ -11,12 +11,13 @@ use crate::config::text::Text;
 use crate::value::Pointer;
 
 /// The types of a pipeline's events; `None` when something was refused.
-pub(super) fn check(section: &raw::Pipeline, reader: &mut Reader<'_>) -> Option<Vec<EventType>> {
+pub(super) fn check(section: &raw::Pipeline, has_registry: bool, reader: &mut Reader<'_>) -> Option<Vec<EventType>> {
     if is_dead_letter(section) {
         return Some(vec![unjudged()]);
     }
     let Some(given) = &section.event else {
-        return event(section, None, When::default(), reader).map(|event| vec![event]);
+        let section = framed(section.clone(), has_registry);
+        return event(&section, None, When::default(), reader).map(|event| vec![event]);
     };
     let fits = belongs_to_types(section, reader);
     if given.value.is_empty() {
@@ -24,7 +25,7 @@ pub(super) fn check(section: &raw::Pipeline, reader: &mut Reader<'_>) -> Option<
         return None;
     }
     neighbours(&given.value, reader);
-    let events: Vec<_> = given.value.iter().map(|given| named(section, &given.value, reader)).collect();
+    let events: Vec<_> = given.value.iter().map(|given| named(section, &given.value, has_registry, reader)).collect();
     events.into_iter().collect::<Option<Vec<_>>>().filter(|_| fits)
 }
 
@@ -90,7 +91,12 @@ fn neighbours(events: &[Given<raw::Event>], reader: &mut Reader<'_>) {
 }
 
 /// One type, with what the pipeline says of all.
-fn named(pipeline: &raw::Pipeline, section: &raw::Event, reader: &mut Reader<'_>) -> Option<EventType> {
+fn named(
+    pipeline: &raw::Pipeline,
+    section: &raw::Event,
+    has_registry: bool,
+    reader: &mut Reader<'_>,
+) -> Option<EventType> {
     let name = section.name.as_ref().and_then(|given| pipeline_name(given, reader).map(|name| (name, &given.place)));
     if let Some((name, place)) = &name
         && name.strip_prefix('v').is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()))
@@ -120,6 +126,7 @@ fn named(pipeline: &raw::Pipeline, section: &raw::Event, reader: &mut Reader<'_>
         keep_raw: section.keep_raw.clone().or(pipeline.keep_raw.clone()),
         ..pipeline.clone()
     };
+    let merged = framed(merged, has_registry);
     let Some(format) = &merged.format else {
         // One that was refused is noted already.
         if reader.absent.iter().any(|(absent, _)| *absent == pipeline.place.missing("format")) {
@@ -129,11 +136,26 @@ fn named(pipeline: &raw::Pipeline, section: &raw::Event, reader: &mut Reader<'_>
         return None;
     };
     let when = match &section.when {
-        Some(given) => when(&given.value, &merged, format.value, reader),
+        Some(given) => when(&given.value, &merged, native(&merged, format.value), reader),
         None => Some(When::default()),
     };
     let event = event(&merged, Some(name.clone()?), when.clone().unwrap_or_default(), reader);
     when.and(event)
+}
+
+/// Bodies that say themselves what they are may name a schema wherever there is a registry, unless it is said otherwise.
+fn framed(section: raw::Pipeline, has_registry: bool) -> raw::Pipeline {
+    let is_auto = section.format.as_ref().is_some_and(|given| given.value == Format::Auto);
+    let framing = section.framing.map(|given| match is_auto && has_registry && !given.place.written {
+        true => Given { value: Framing::Confluent, ..given },
+        false => given,
+    });
+    raw::Pipeline { framing, ..section }
+}
+
+/// See [`Format::native`].
+fn native(section: &raw::Pipeline, format: Format) -> Format {
+    section.schema.as_ref().map_or(format, |given| format.native(&given.value.path))
 }
 
 fn when(section: &raw::When, event: &raw::Pipeline, format: Format, reader: &mut Reader<'_>) -> Option<When> {
@@ -150,8 +172,7 @@ fn when(section: &raw::When, event: &raw::Pipeline, format: Format, reader: &mut
         None => None,
     };
     if let (Some(given), Format::Avro | Format::Protobuf) = (&section.field, format) {
-        let problem =
-            format!("is not for format = \"{}\", which cannot be read before its schema is known", format.as_str());
+        let problem = format!("is not for {}, which cannot be read before its schema is known", format.document());
         reader.notes.error(&given.place, problem, "tell the type by a property, a header or the routing key");
         return None;
     }
@@ -160,8 +181,17 @@ fn when(section: &raw::When, event: &raw::Pipeline, format: Format, reader: &mut
         reader.notes.error(&given.place, "is only for bodies that name their schema", "add framing = \"confluent\"");
         return None;
     }
+    let is_wrapped = event.envelope.as_ref().is_some_and(|given| given.value == Envelope::CloudEvents);
+    let mut fits = true;
+    for given in [&section.source, &section.dataschema].into_iter().flatten().filter(|_| !is_wrapped) {
+        reader.notes.error(&given.place, "is only for CloudEvents", "add envelope = \"cloudevents\" to the pipeline");
+        fits = false;
+    }
+    fits.then_some(())?;
     let when = When {
         message_type: text(&section.r#type),
+        source: text(&section.source),
+        dataschema: text(&section.dataschema),
         content_type: text(&section.content_type),
         subject: text(&section.subject),
         routing_key: text(&section.routing_key),
@@ -177,7 +207,7 @@ fn when(section: &raw::When, event: &raw::Pipeline, format: Format, reader: &mut
 
 fn event(section: &raw::Pipeline, name: Option<String>, when: When, reader: &mut Reader<'_>) -> Option<EventType> {
     let format = section.format.as_ref().map(|given| given.value);
-    let schema = match format {
+    let schema = match format.map(|format| native(section, format)) {
         // It is no text.
         Some(Format::Protobuf) => section.schema.as_ref().map(|given| given.value.path.clone()),
         _ => section.schema.as_ref().and_then(|schema| super::readable(schema, None, reader)),
@@ -218,11 +248,15 @@ fn binary(
     format: Option<Format>,
     reader: &mut Reader<'_>,
 ) -> Option<(Option<String>, Option<std::path::PathBuf>)> {
-    let format = format?;
+    let written = format?;
+    let format = native(section, written);
     let mut fits = true;
     let mut only = |place: Option<&Place>, fitting: &[Format], mend: &str, reader: &mut Reader<'_>| {
         if let Some(place) = place.filter(|_| !fitting.contains(&format)) {
-            let problem = format!("is not for format = \"{}\"", format.as_str());
+            let problem = match written {
+                Format::Auto => format!("is not for a schema of {}", format.document()),
+                written => format!("is not for format = \"{}\"", written.as_str()),
+            };
             reader.notes.error(place, problem, mend);
             fits = false;
         }

@@ -33,8 +33,9 @@ pub(super) fn config(root: &raw::Root, reader: &mut Reader<'_>, file: &std::path
     let dlq = root.dlq.as_ref().and_then(|section| dlq(&section.value, reader));
     let log = root.log.as_ref().and_then(|section| log(&section.value, reader));
     let rules = root.dlq.as_ref().and_then(|section| rules::check(&section.value, root, reader));
-    let pipelines =
-        root.pipeline.as_ref().and_then(|given| pipelines::check(given, rules.as_deref().unwrap_or_default(), reader));
+    let has_registry = root.registry.as_ref().is_some_and(|given| given.value.urls.is_some());
+    let of_rules = rules.as_deref().unwrap_or_default();
+    let pipelines = root.pipeline.as_ref().and_then(|given| pipelines::check(given, of_rules, has_registry, reader));
     relations(root, reader);
     rules.as_ref()?;
     let mut pipelines = pipelines?;

@@ -21,6 +21,7 @@ const SHORT_STRING_MAX: usize = 255;
 pub(super) fn check(
     given: &Given<Vec<Given<raw::Pipeline>>>,
     rules: &[Rule],
+    has_registry: bool,
     reader: &mut Reader<'_>,
 ) -> Option<Vec<Pipeline>> {
     if given.value.is_empty() {
@@ -28,7 +29,8 @@ pub(super) fn check(
         return None;
     }
     neighbours(&given.value, reader);
-    let pipelines: Vec<_> = given.value.iter().map(|section| pipeline(&section.value, rules, reader)).collect();
+    let pipelines: Vec<_> =
+        given.value.iter().map(|section| pipeline(&section.value, rules, has_registry, reader)).collect();
     pipelines.into_iter().collect()
 }
 
@@ -77,6 +79,7 @@ pub(super) fn is_dead_letter(section: &raw::Pipeline) -> bool {
 /// The keys that only tell of events; `schema` and `format` among them.
 const ABOUT_EVENTS: &[&str] = &[
     "event",
+    "envelope",
     "format",
     "framing",
     "schema",
@@ -130,12 +133,12 @@ fn kind(section: &raw::Pipeline, reader: &mut Reader<'_>) -> Option<PipelineKind
     is_whole.then_some(PipelineKind::Events)
 }
 
-fn pipeline(section: &raw::Pipeline, rules: &[Rule], reader: &mut Reader<'_>) -> Option<Pipeline> {
+fn pipeline(section: &raw::Pipeline, rules: &[Rule], has_registry: bool, reader: &mut Reader<'_>) -> Option<Pipeline> {
     let kind = kind(section, reader);
     let name = section.name.as_ref().and_then(|name| pipeline_name(name, reader));
     let queue = section.queue.as_ref().and_then(|queue| short_string(&queue.value, &queue.place, reader));
     let declare = declare(section, reader);
-    let events = events::check(section, reader);
+    let events = events::check(section, has_registry, reader);
     let dedupe_window = dedupe_window(section, reader);
     let flush = flush(section, reader);
     let monitor = super::monitor::check(section, reader);
@@ -145,6 +148,7 @@ fn pipeline(section: &raw::Pipeline, rules: &[Rule], reader: &mut Reader<'_>) ->
         declare: declare?,
         kind: kind?,
         events: events?,
+        envelope: section.envelope.as_ref()?.value,
         dedupe_window: dedupe_window?,
         prefetch: bounded(&section.prefetch)?,
         shards: bounded(&section.shards)?,

@@ -130,7 +130,7 @@ schema = \"missing\"
             "10: pipeline.prefecth: unknown key: did you mean \"prefetch\"?",
             "11: pipeline.flush.rows: 40000 is more than 70 % of prefetch 50000: set rows to at most 35000 or raise \
              prefetch",
-            "12: pipeline.format: \"xml\" is not known: write \"json\" or \"msgpack\" or \"avro\" or \"protobuf\"",
+            "12: pipeline.format: \"xml\" is not known: write \"json\" or \"msgpack\" or \"avro\" or \"protobuf\" or \"auto\"",
             "13: pipeline.schema: the file \"missing\" cannot be read (entity not found): create it, or correct the \
              path (it is relative to /etc/pq) or its permissions",
         ]

@@ -286,7 +286,7 @@ impl DeadLetter {
             None => Cow::Borrowed(body),
         };
         let json = match (&self.origin.wire, Format::parse(&self.origin.format)) {
-            (Some(wire), _) => wire.as_json(&opened),
+            (Some(wire), _) => wire.told(&self.message, &opened).as_json(&opened),
             (None, Some(Format::Msgpack)) => Wire::Msgpack.as_json(&opened),
             _ => None,
         };

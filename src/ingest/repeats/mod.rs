@@ -452,14 +452,14 @@ impl Repeats {
     }
 
     /// Whether an event that would become a dead letter is durable already: as such, or as a row.
-    pub fn holds_letter(&self, delivery: &Delivery, event_id: Option<&str>) -> bool {
+    /// `identity_hash` is what it is known by, beside its id.
+    pub fn holds_letter(&self, delivery: &Delivery, event_id: Option<&str>, identity_hash: &[u8; 16]) -> bool {
         let message = &delivery.message;
         if !message.redelivered {
             return false;
         }
-        let body_hash = message.body_hash();
-        let letter = Key::letter(event_id, message.properties.name(), &body_hash);
-        let row = event_id.map(|id| Key::row(id, &body_hash));
+        let letter = Key::letter(event_id, message.properties.name(), identity_hash);
+        let row = event_id.map(|id| Key::row(id, identity_hash));
         letter.into_iter().chain(row).any(|key| self.durable.holds(key))
     }
 

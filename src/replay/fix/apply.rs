@@ -87,8 +87,8 @@ impl Fix {
     /// A jq program blocks the thread, for as long as its limits allow.
     pub fn change(&self, message: &mut Message) -> Result<(), FixFailure> {
         let opened = content::opened(message);
-        let wire = self.wires.of(message);
-        let mut body = body::read(wire, &opened);
+        let wire = self.wires.of_body(message, &opened).into_owned();
+        let mut body = body::read(&wire, &opened);
         let mut text = None;
         if self.changes_bodies() {
             let tree = body.as_mut().ok_or_else(|| FixFailure {
@@ -100,7 +100,7 @@ impl Fix {
                 is_ours: false,
             })?;
             if self.mend(message, tree)? {
-                text = Some(body::write(wire, tree, &opened).ok_or_else(|| FixFailure {
+                text = Some(body::write(&wire, tree, &opened).ok_or_else(|| FixFailure {
                     part: Part::Body,
                     action: "encode",
                     path: String::new(),
@@ -119,7 +119,7 @@ impl Fix {
         if let Some(text) = text {
             // With what it says by now.
             message.body = match Encoding::of(message) {
-                Some(encoding) => encoding.close(&text),
+                Some(encoding) => encoding.close_as(&text, &message.body),
                 None => text,
             };
         }

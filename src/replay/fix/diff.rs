@@ -45,10 +45,11 @@ pub struct FieldChange {
 pub fn diff(before: &Message, after: &Message, wires: &Wires) -> Vec<FieldChange> {
     let mut changes = Changes::default();
     if before.body != after.body {
-        match (
-            body::read(wires.of(before), &content::opened(before)),
-            body::read(wires.of(after), &content::opened(after)),
-        ) {
+        let read = |message: &Message| {
+            let opened = content::opened(message);
+            body::read(&wires.of_body(message, &opened), &opened)
+        };
+        match (read(before), read(after)) {
             (Some(before), Some(after)) => changes.compare(&before, &after, &mut String::new()),
             (before, after) => {
                 let kind = |tree: Option<Tree>| tree.map_or(kind::NOT_JSON, |tree| tree.kind());

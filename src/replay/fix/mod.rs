@@ -26,7 +26,6 @@ mod tests;
 use std::fmt;
 
 use crate::decode::Wire;
-use crate::event::Message;
 use crate::ingest::Wires;
 
 pub use apply::{FixFailure, Part};
@@ -103,9 +102,9 @@ impl Fix {
         Self { wires, ..self }
     }
 
-    /// Takes over what is known of the schemas that bodies such as that of `message` name, from how one was written.
-    pub fn learn(&self, message: &Message, wire: &Wire) {
-        self.wires.of(message).join(wire);
+    /// Takes over what is known of the schemas that bodies name, from how one was written.
+    pub fn learn(&self, wire: &Wire) {
+        self.wires.join(wire);
     }
 
     /// The fix with other limits for its jq program, and another executable that knows [`jq::COMMAND`].

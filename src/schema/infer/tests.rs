@@ -43,7 +43,7 @@ fn refused(schema: &Json, texts: &[String]) -> Vec<String> {
     let validator = load(schema).validator(3).expect("a usable schema");
     let mut refused = Vec::new();
     each(texts, |tape| {
-        if let Err(rejection) = validator.check_value(tape) {
+        if let Err(rejection) = validator.check_value(tape.root()) {
             let mut text = Vec::new();
             tape.root().write_json(&mut text);
             refused.push(format!("{}: {:?}", String::from_utf8_lossy(&text), rejection.issues()));

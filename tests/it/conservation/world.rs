@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use parqueduct::broker::memory::Memory;
-use parqueduct::config::{Breaker, EventType, Flush, OnTrip, PartitionKey, Pipeline, PipelineKind};
+use parqueduct::config::{Breaker, Envelope, EventType, Flush, OnTrip, PartitionKey, Pipeline, PipelineKind};
 use parqueduct::event::{Message, Properties};
 use parqueduct::ingest::{
     Committer, LookBackLimits, PipelineParts, Plan, ShardPanicked, Stop, Surroundings, run_pipeline,
@@ -198,6 +198,7 @@ impl World {
                 partition_by: if schedule.by_date { vec![PartitionKey::Date] } else { Vec::new() },
                 ..orders::event_type()
             }],
+            envelope: Envelope::None,
             dedupe_window: schedule.dedupe_window,
             prefetch: schedule.prefetch,
             shards: schedule.shards,

@@ -30,6 +30,8 @@ pub(super) fn write(wire: &Wire, tree: &Tree, before: &[u8]) -> Option<Vec<u8>> 
             let body = write(&wire_of(*format, writers, &frame).ok()?, tree, data)?;
             Some([head, &body].concat())
         }
+        // Nobody told how the body is written.
+        Wire::Auto(_) => None,
         Wire::Msgpack => {
             let before = rmpv::decode::read_value(&mut &before[..]).ok()?;
             Some(packed(&changed(&before, tree)?))
@@ -41,6 +43,7 @@ pub(super) fn write(wire: &Wire, tree: &Tree, before: &[u8]) -> Option<Vec<u8>> 
 pub(in crate::replay) fn of_json(wire: &Wire, text: &[u8]) -> Option<Vec<u8>> {
     match wire {
         Wire::Json => Some(text.to_vec()),
+        Wire::Auto(auto) => of_json(&auto.self_told(), text),
         Wire::Msgpack => Some(packed(&fresh(&json::parse(text)?)?)),
         wire => write(wire, &json::parse(text)?, &[]),
     }

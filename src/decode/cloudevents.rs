@@ -1,0 +1,599 @@
+//! CloudEvents 1.0 (<https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md>): the attributes of an event and its
+//! data, of a message in structured mode (the JSON event format) or in binary mode (headers, as the bindings for AMQP and for
+//! RabbitMQ name them). What the data are is not looked at here.
+
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use chrono::{DateTime, SecondsFormat, Utc};
+
+use super::auto::format_of;
+use super::{JsonDecoder, Limits};
+use crate::config::Format;
+use crate::event::{HeaderValue, Message};
+use crate::rejection::{Code, Issue, Rejection};
+use crate::value::{Node, Tape, Value, write_json_string};
+
+/// Attributes that every event has, as texts.
+const REQUIRED: [&str; 4] = ["specversion", "id", "source", "type"];
+
+/// What the names of headers begin with that are attributes: those of the binding for AMQP, that of the binding for RabbitMQ,
+/// and that of the binding for Kafka, which some senders take over. In whatever case.
+const PREFIXES: [&str; 4] = ["cloudEvents:", "cloudEvents_", "ce-", "ce_"];
+
+/// The path of attributes in binary mode.
+const HEADERS: &str = "headers";
+
+/// Members of the JSON format that are no attributes.
+const DATA: [&str; 2] = ["data", "data_base64"];
+
+/// What media types of event formats begin with.
+const PREFIX: &str = "application/cloudevents";
+
+/// The media type of the JSON format.
+pub const STRUCTURED: &str = "application/cloudevents+json";
+
+/// Where in the JSON format data stand, as paths of issues say it.
+pub const DATA_PATH: &str = "/data";
+const BASE64_PATH: &str = "/data_base64";
+
+/// How a message carries an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// The body is the event, as JSON.
+    Structured,
+    /// The body is the data; headers are the attributes.
+    Binary,
+}
+
+/// The attributes of an event: the required ones, then the others by name.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Attributes(Vec<(String, Attribute)>);
+
+#[derive(Clone, Debug, PartialEq)]
+enum Attribute {
+    Text(String),
+    Bool(bool),
+    Integer(i64),
+}
+
+/// The data of an event in structured mode.
+#[derive(Clone, Debug)]
+pub enum Data<'t> {
+    Value(Value<'t>),
+    /// With the path that issues give them.
+    Bytes(Cow<'t, [u8]>, &'static str),
+}
+
+/// An attribute that is not what it has to be, as it is found out.
+struct Odd {
+    expected: &'static str,
+    actual: &'static str,
+}
+
+impl Mode {
+    /// How `message` carries its event. One that says of neither mode that it is so can only be in structured mode.
+    ///
+    /// # Errors
+    /// `decode.cloudevents.batch` or `decode.cloudevents.format`.
+    pub fn of(message: &Message) -> Result<Self, Rejection> {
+        if let Some(rest) = media_type(message).as_deref().and_then(|essence| essence.strip_prefix(PREFIX)) {
+            return match rest {
+                "" | "+json" => Ok(Mode::Structured),
+                _ if rest.starts_with("-batch") => Err(Issue::whole(Code::CloudEventsBatch).into()),
+                _ => Err(Issue::at(Code::CloudEventsFormat, "", STRUCTURED, "another event format").into()),
+            };
+        }
+        let is_required = |name: &str| attribute_name(name).is_some_and(|name| REQUIRED.contains(&name.as_str()));
+        match headers(message).iter().any(|(name, _)| is_required(name)) {
+            true => Ok(Mode::Binary),
+            false => Ok(Mode::Structured),
+        }
+    }
+}
+
+/// The media type of the body, in lower case, without parameters.
+fn media_type(message: &Message) -> Option<String> {
+    let content_type = message.properties.content_type.as_deref()?;
+    Some(content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+}
+
+/// Whether `message` says that its body is an event in the JSON format.
+pub fn says_structured(message: &Message) -> bool {
+    media_type(message).is_some_and(|essence| [PREFIX, STRUCTURED].contains(&essence.as_str()))
+}
+
+fn headers(message: &Message) -> &[(String, HeaderValue)] {
+    message.properties.headers.as_deref().unwrap_or_default()
+}
+
+/// The attribute that a header of that name is.
+fn attribute_name(header: &str) -> Option<String> {
+    let rest = PREFIXES.iter().find_map(|prefix| {
+        let (start, rest) = header.split_at_checked(prefix.len())?;
+        start.eq_ignore_ascii_case(prefix).then_some(rest)
+    });
+    rest.filter(|name| !name.is_empty()).map(str::to_ascii_lowercase)
+}
+
+impl Attributes {
+    /// Those of a message in binary mode.
+    ///
+    /// # Errors
+    /// `decode.cloudevents.required` and `decode.cloudevents.attribute`, all that are found.
+    pub fn of_headers(message: &Message) -> Result<Self, Rejection> {
+        let mut found = Collected { at: HEADERS, ..Collected::default() };
+        for (header, value) in headers(message) {
+            if let Some(name) = attribute_name(header) {
+                found.add(&name, of_header(&name, value));
+            }
+        }
+        if let Some(content_type) = &message.properties.content_type {
+            found.attributes.retain(|(name, _)| name != "datacontenttype");
+            found.add("datacontenttype", Ok(Some(Attribute::Text(content_type.clone()))));
+        }
+        found.whole()
+    }
+
+    /// Those of an event in the JSON format, and its data.
+    ///
+    /// # Errors
+    /// `decode.cloudevents.absent`, `.batch`, `.required`, `.attribute` or `.data`.
+    pub fn of_json<'t>(event: Value<'t>) -> Result<(Self, Data<'t>), Rejection> {
+        let is_event = |value: Value<'_>| value.get("specversion").is_some();
+        match event.node() {
+            Node::Array { .. } if event.elements().next().is_some_and(is_event) => {
+                return Err(Issue::whole(Code::CloudEventsBatch).into());
+            }
+            Node::Object { .. } if is_event(event) || REQUIRED[1..].iter().all(|name| event.get(name).is_some()) => {}
+            _ => return Err(Issue::whole(Code::CloudEventsAbsent).into()),
+        }
+        let mut found = Collected::default();
+        for (name, value) in event.members().filter(|(name, _)| !DATA.contains(name)) {
+            found.add(name, of_member(value));
+        }
+        let attributes = found.whole()?;
+        let data = attributes.data(event)?;
+        Ok((attributes, data))
+    }
+
+    fn data<'t>(&self, event: Value<'t>) -> Result<Data<'t>, Rejection> {
+        let bad = |path: &str, expected: &str, actual: &str| -> Rejection {
+            Issue::at(Code::CloudEventsData, path, expected, actual).into()
+        };
+        match (event.get("data"), event.get("data_base64").filter(|data| !data.is_null())) {
+            (Some(data), Some(_)) if !data.is_null() => Err(bad(DATA_PATH, "data or data_base64", "both")),
+            (None, None) => Err(bad(DATA_PATH, "data or data_base64", "nothing")),
+            (_, Some(data)) => {
+                let text = data.as_str().ok_or_else(|| bad(BASE64_PATH, "base64", data.type_name()))?;
+                let bytes = BASE64.decode(text).map_err(|_| bad(BASE64_PATH, "base64", "another string"))?;
+                Ok(Data::Bytes(Cow::Owned(bytes), BASE64_PATH))
+            }
+            // What is said to be no JSON stands there as text.
+            (Some(data), None) => match (data.as_str(), self.content_type()) {
+                (Some(text), Some(content_type)) if format_of(content_type) != Some(Format::Json) => {
+                    Ok(Data::Bytes(Cow::Borrowed(text.as_bytes()), DATA_PATH))
+                }
+                _ => Ok(Data::Value(data)),
+            },
+        }
+    }
+
+    fn get(&self, name: &str) -> Option<&Attribute> {
+        self.0.iter().find(|(found, _)| found == name).map(|(_, value)| value)
+    }
+
+    /// An attribute that is text.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        match self.get(name)? {
+            Attribute::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    pub fn id(&self) -> &str {
+        self.text("id").unwrap_or_default()
+    }
+
+    /// When the event happened, as RFC 3339 if it is right.
+    pub fn time(&self) -> Option<&str> {
+        self.text("time")
+    }
+
+    /// The media type of the data.
+    pub fn content_type(&self) -> Option<&str> {
+        self.text("datacontenttype")
+    }
+
+    /// Where `time` stands in a message of that mode, as issues say it.
+    pub fn time_path(mode: Mode) -> &'static str {
+        match mode {
+            Mode::Structured => "/time",
+            Mode::Binary => "headers/time",
+        }
+    }
+
+    /// All of them as one JSON object.
+    pub fn to_json(&self) -> String {
+        let mut out = Vec::with_capacity(256);
+        out.push(b'{');
+        for (position, (name, value)) in self.0.iter().enumerate() {
+            if position > 0 {
+                out.push(b',');
+            }
+            write_json_string(name, &mut out);
+            out.push(b':');
+            match value {
+                Attribute::Text(text) => write_json_string(text, &mut out),
+                Attribute::Bool(flag) => out.extend_from_slice(flag.to_string().as_bytes()),
+                Attribute::Integer(number) => out.extend_from_slice(number.to_string().as_bytes()),
+            }
+        }
+        out.push(b'}');
+        String::from_utf8(out).expect("texts are UTF-8")
+    }
+}
+
+/// Attributes as they are met, and what is wrong with them.
+#[derive(Default)]
+struct Collected {
+    /// What paths begin with.
+    at: &'static str,
+    attributes: Vec<(String, Attribute)>,
+    issues: Vec<Issue>,
+}
+
+impl Collected {
+    fn add(&mut self, name: &str, value: Result<Option<Attribute>, Odd>) {
+        let value = match value {
+            Ok(None) => return,
+            Ok(Some(value)) => value,
+            Err(Odd { expected, actual }) => return self.note(name, expected, actual),
+        };
+        match self.attributes.iter().find(|(known, _)| known == name) {
+            Some((_, known)) if *known != value => self.note(name, "one value", "several"),
+            Some(_) => {}
+            None => self.attributes.push((name.to_owned(), value)),
+        }
+    }
+
+    fn note(&mut self, name: &str, expected: &str, actual: &str) {
+        self.issues.push(Issue::at(Code::CloudEventsAttribute, &self.path(name), expected, actual));
+    }
+
+    fn path(&self, name: &str) -> String {
+        // Senders make up the names of extensions: they are no part of a group.
+        let known = [&REQUIRED[..], &["time", "subject", "dataschema", "datacontenttype"]].concat();
+        format!("{}/{}", self.at, if known.contains(&name) { name } else { "{*}" })
+    }
+
+    fn whole(mut self) -> Result<Attributes, Rejection> {
+        for name in REQUIRED {
+            let path = self.path(name);
+            match self.attributes.iter().find(|(known, _)| known == name) {
+                Some((_, Attribute::Text(text))) if text.is_empty() => self.note(name, "a text", "an empty one"),
+                Some((_, Attribute::Text(text))) if name == "specversion" && text != "1.0" => {
+                    self.note(name, "1.0", "another version");
+                }
+                Some((_, Attribute::Text(_))) => {}
+                Some((_, Attribute::Bool(_))) => self.note(name, "a text", "a boolean"),
+                Some((_, Attribute::Integer(_))) => self.note(name, "a text", "a number"),
+                None if self.issues.iter().any(|issue| issue.path == path) => {}
+                None => self.issues.push(Issue::at(Code::CloudEventsRequired, &path, "", "")),
+            }
+        }
+        for name in ["time", "subject", "dataschema", "datacontenttype"] {
+            if self.attributes.iter().any(|(known, value)| known == name && !matches!(value, Attribute::Text(_))) {
+                self.note(name, "a text", "another value");
+            }
+        }
+        if !self.issues.is_empty() {
+            return Err(Rejection::new(self.issues));
+        }
+        let place = |name: &str| REQUIRED.iter().position(|required| *required == name).unwrap_or(REQUIRED.len());
+        self.attributes.sort_by(|(one, _), (two, _)| (place(one), one).cmp(&(place(two), two)));
+        Ok(Attributes(self.attributes))
+    }
+}
+
+/// As the JSON format writes it; `None`: it is not set.
+fn of_member(value: Value<'_>) -> Result<Option<Attribute>, Odd> {
+    match value.node() {
+        Node::Null => Ok(None),
+        Node::Str(text) => Ok(Some(Attribute::Text(text.to_owned()))),
+        Node::Bool(flag) => Ok(Some(Attribute::Bool(flag))),
+        Node::I64(number) => Ok(Some(Attribute::Integer(number))),
+        _ => Err(Odd { expected: "a text, a boolean or a whole number", actual: value.type_name() }),
+    }
+}
+
+/// As the bindings write it: in the type of AMQP, or as text.
+fn of_header(name: &str, value: &HeaderValue) -> Result<Option<Attribute>, Odd> {
+    let integer = |number: i64| -> Result<Option<Attribute>, Odd> {
+        match name {
+            // AMQP 1.0 counts milliseconds, which clients for 0-9-1 send as a number.
+            "time" => instant(DateTime::from_timestamp_millis(number)),
+            // Its canonical form, where a text is needed.
+            _ if REQUIRED.contains(&name) || name == "subject" => Ok(Some(Attribute::Text(number.to_string()))),
+            _ => Ok(Some(Attribute::Integer(number))),
+        }
+    };
+    match value {
+        HeaderValue::Void => Ok(None),
+        HeaderValue::Text(bytes) => match std::str::from_utf8(bytes) {
+            Ok(text) => Ok(Some(Attribute::Text(text.to_owned()))),
+            Err(_) => Err(Odd { expected: "UTF-8", actual: "other bytes" }),
+        },
+        HeaderValue::Bool(flag) => Ok(Some(Attribute::Bool(*flag))),
+        HeaderValue::I8(number) => integer((*number).into()),
+        HeaderValue::U8(number) => integer((*number).into()),
+        HeaderValue::I16(number) => integer((*number).into()),
+        HeaderValue::U16(number) => integer((*number).into()),
+        HeaderValue::I32(number) => integer((*number).into()),
+        HeaderValue::U32(number) => integer((*number).into()),
+        HeaderValue::I64(number) => integer(*number),
+        // Seconds, by AMQP 0-9-1.
+        HeaderValue::Timestamp(seconds) => {
+            instant(i64::try_from(*seconds).ok().and_then(|seconds| DateTime::from_timestamp(seconds, 0)))
+        }
+        HeaderValue::Bytes(bytes) => Ok(Some(Attribute::Text(BASE64.encode(bytes)))),
+        HeaderValue::F32(_) | HeaderValue::F64(_) | HeaderValue::Decimal { .. } => Err(Odd {
+            expected: "a text, a boolean, a whole number, a time or bytes",
+            actual: "a number with a fraction",
+        }),
+        HeaderValue::Array(_) | HeaderValue::Table(_) => {
+            Err(Odd { expected: "a text, a boolean, a whole number, a time or bytes", actual: "several values" })
+        }
+    }
+}
+
+fn instant(time: Option<DateTime<Utc>>) -> Result<Option<Attribute>, Odd> {
+    // RFC 3339 has four digits for the year.
+    let time = time.filter(|time| (0..=9999).contains(&chrono::Datelike::year(time)));
+    let time = time.ok_or(Odd { expected: "a time", actual: "a number beyond" })?;
+    Ok(Some(Attribute::Text(time.to_rfc3339_opts(SecondsFormat::AutoSi, true))))
+}
+
+/// The event of those attributes in the JSON format, with `data`, which is JSON, as the member of that name.
+pub fn wrapped(attributes: &serde_json::Value, member: &str, data: &[u8]) -> Vec<u8> {
+    let mut out = attributes.to_string().into_bytes();
+    // In place of the brace.
+    out.pop();
+    out.extend_from_slice(format!(",\"{member}\":").as_bytes());
+    out.extend_from_slice(data);
+    out.push(b'}');
+    out
+}
+
+/// The data of the event in structured mode that `message`, whose body is `opened`, carries, and their media type; data that
+/// are a value of JSON as text. `None`: it is none.
+pub fn structured_data(message: &Message, opened: &[u8]) -> Option<(Option<String>, Vec<u8>)> {
+    Mode::of(message).ok().filter(|mode| *mode == Mode::Structured)?;
+    let read = |tape: &Tape<'_>| {
+        let (attributes, data) = Attributes::of_json(tape.root()).ok()?;
+        let data = match data {
+            Data::Bytes(bytes, _) => bytes.into_owned(),
+            Data::Value(value) => {
+                let mut out = Vec::new();
+                value.write_json(&mut out);
+                out
+            }
+        };
+        Some((attributes.content_type().map(str::to_owned), data))
+    };
+    JsonDecoder::new(WIDEST).decode(opened, read).ok()?
+}
+
+/// The data that stand as base64 in `opened`, the body of a `message` that says it is in structured mode.
+pub fn base64_data(message: &Message, opened: &[u8]) -> Option<Vec<u8>> {
+    if !says_structured(message) {
+        return None;
+    }
+    let read = |tape: &Tape<'_>| BASE64.decode(tape.root().get("data_base64")?.as_str()?).ok();
+    JsonDecoder::new(WIDEST).decode(opened, read).ok()?
+}
+
+/// Limits where no pipeline sets others.
+const WIDEST: Limits = Limits { body_bytes_max: 64 << 20, depth_max: 512 };
+
+/// What a repeat of the event in `message` is known by, beside its id: ids are unique within a source only, and in binary mode
+/// the body does not tell of it.
+pub fn identity_hash(message: &Message) -> [u8; 16] {
+    let is_source = |name: &str| attribute_name(name).is_some_and(|name| name == "source");
+    let source = headers(message).iter().find(|(name, _)| is_source(name)).filter(|_| !says_structured(message));
+    match source {
+        Some((_, HeaderValue::Text(source))) => {
+            let of_source = Message { body: source.clone(), ..Message::default() }.body_hash();
+            (u128::from_be_bytes(message.body_hash()) ^ u128::from_be_bytes(of_source)).to_be_bytes()
+        }
+        _ => message.body_hash(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Properties;
+
+    fn text(value: &str) -> HeaderValue {
+        HeaderValue::Text(value.as_bytes().to_vec())
+    }
+
+    fn message(content_type: Option<&str>, headers: &[(&str, HeaderValue)]) -> Message {
+        let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        let content_type = content_type.map(str::to_owned);
+        let properties = Properties { content_type, headers: Some(headers), ..Properties::default() };
+        Message { properties, body: b"{}".to_vec(), ..Message::default() }
+    }
+
+    fn issues(rejection: &Rejection) -> Vec<(&str, &str, &str)> {
+        rejection
+            .issues()
+            .iter()
+            .map(|issue| (issue.code.as_str(), issue.path.as_str(), issue.actual.as_str()))
+            .collect()
+    }
+
+    #[test]
+    fn the_content_type_tells_the_mode_and_else_the_headers() {
+        let binary = [("cloudEvents:id", text("1"))];
+        for (content_type, headers, mode) in [
+            (Some("application/cloudevents+json; charset=utf-8"), &binary[..], Ok(Mode::Structured)),
+            (Some("Application/CloudEvents+JSON"), &[], Ok(Mode::Structured)),
+            (Some("application/json"), &binary, Ok(Mode::Binary)),
+            (None, &binary, Ok(Mode::Binary)),
+            (None, &[("CE-Source", text("/a"))], Ok(Mode::Binary)),
+            // Only what is an event by itself can be one without a word of it.
+            (Some("application/json"), &[("ce-region", text("eu"))], Ok(Mode::Structured)),
+            (None, &[], Ok(Mode::Structured)),
+            (Some("application/cloudevents-batch+json"), &[], Err(Code::CloudEventsBatch)),
+            (Some("application/cloudevents+avro"), &binary, Err(Code::CloudEventsFormat)),
+        ] {
+            let found = Mode::of(&message(content_type, headers)).map_err(|rejection| rejection.code());
+            assert_eq!(found, mode, "{content_type:?} {headers:?}");
+        }
+    }
+
+    #[test]
+    fn headers_become_attributes_in_one_order_whatever_their_types() {
+        let found = Attributes::of_headers(&message(
+            Some("application/json"),
+            &[
+                ("ce-type", text("order.placed")),
+                ("ce_source", text("/shop")),
+                ("cloudEvents_id", HeaderValue::I32(17)),
+                ("cloudEvents:specversion", text("1.0")),
+                ("cloudEvents:time", HeaderValue::I64(1_704_103_200_123)),
+                ("ce-TraceParent", text("00-ab")),
+                ("ce-retries", HeaderValue::I32(3)),
+                ("ce-urgent", HeaderValue::Bool(true)),
+                ("ce-blob", HeaderValue::Bytes(vec![1, 2])),
+                ("ce-void", HeaderValue::Void),
+                ("ce-datacontenttype", text("text/plain")),
+                ("other", text("x")),
+            ],
+        ));
+        assert_eq!(
+            found.expect("attributes").to_json(),
+            r#"{"specversion":"1.0","id":"17","source":"/shop","type":"order.placed","blob":"AQI=","datacontenttype":"application/json","retries":3,"time":"2024-01-01T10:00:00.123Z","traceparent":"00-ab","urgent":true}"#
+        );
+        let timed = |value| {
+            let required =
+                REQUIRED.map(|name| (format!("ce-{name}"), text(if name == "specversion" { "1.0" } else { "x" })));
+            let mut message = message(None, &[("ce-time", value)]);
+            message.properties.headers.as_mut().expect("headers").extend(required);
+            Attributes::of_headers(&message).map(|found| found.time().map(str::to_owned))
+        };
+        assert_eq!(timed(HeaderValue::Timestamp(1_704_103_200)), Ok(Some("2024-01-01T10:00:00Z".to_owned())));
+        assert_eq!(timed(text("as it is")), Ok(Some("as it is".to_owned())));
+        let beyond = timed(HeaderValue::Timestamp(u64::MAX)).expect_err("no time");
+        assert_eq!(issues(&beyond), [("decode.cloudevents.attribute", "headers/time", "a number beyond")]);
+    }
+
+    #[test]
+    fn each_attribute_that_is_missing_or_odd_is_told() {
+        let refused = Attributes::of_headers(&message(
+            None,
+            &[
+                ("ce-specversion", text("0.3")),
+                ("ce-id", text("")),
+                ("ce-type", text("a")),
+                ("cloudEvents:type", text("b")),
+                ("ce-mine", HeaderValue::F64(0.5)),
+            ],
+        ));
+        let refused = refused.expect_err("refused");
+        assert_eq!(
+            issues(&refused),
+            [
+                ("decode.cloudevents.attribute", "headers/type", "several"),
+                ("decode.cloudevents.attribute", "headers/{*}", "a number with a fraction"),
+                ("decode.cloudevents.attribute", "headers/specversion", "another version"),
+                ("decode.cloudevents.attribute", "headers/id", "an empty one"),
+                ("decode.cloudevents.required", "headers/source", ""),
+            ]
+        );
+    }
+
+    fn structured(body: &str) -> Result<(String, String), Vec<(String, String, String)>> {
+        let read = |tape: &Tape<'_>| {
+            let (attributes, data) = Attributes::of_json(tape.root())?;
+            let data = match data {
+                Data::Value(value) => {
+                    let mut out = Vec::new();
+                    value.write_json(&mut out);
+                    String::from_utf8(out).expect("UTF-8")
+                }
+                Data::Bytes(bytes, path) => format!("{path} {}", String::from_utf8_lossy(&bytes)),
+            };
+            Ok((attributes.to_json(), data))
+        };
+        let read = JsonDecoder::new(WIDEST).decode(body.as_bytes(), read).expect("JSON");
+        read.map_err(|rejection: Rejection| {
+            let owned = |(code, path, actual): &(&str, &str, &str)| {
+                ((*code).to_owned(), (*path).to_owned(), (*actual).to_owned())
+            };
+            issues(&rejection).iter().map(owned).collect()
+        })
+    }
+
+    #[test]
+    fn the_json_format_gives_attributes_and_data() {
+        let event =
+            |more: &str| structured(&format!(r#"{{"type":"t","id":"1","source":"/s","specversion":"1.0",{more}}}"#));
+        let plain = r#"{"specversion":"1.0","id":"1","source":"/s","type":"t"}"#.to_owned();
+        assert_eq!(event(r#""data":{"a":1.50}"#), Ok((plain.clone(), r#"{"a":1.50}"#.to_owned())));
+        assert_eq!(event(r#""data":null"#), Ok((plain.clone(), "null".to_owned())));
+        assert_eq!(
+            event(r#""data":null,"data_base64":"e30=","subject":null"#),
+            Ok((plain, "/data_base64 {}".to_owned()))
+        );
+        let said = event(r#""datacontenttype":"text/xml","data":"<a/>""#).expect("an event");
+        assert_eq!(said.1, "/data <a/>");
+        let said = event(r#""datacontenttype":"application/json","data":"<a/>","n":3"#).expect("an event");
+        assert_eq!(said.1, r#""<a/>""#);
+        assert!(said.0.ends_with(r#""datacontenttype":"application/json","n":3}"#), "{}", said.0);
+    }
+
+    #[test]
+    fn what_is_no_event_says_why() {
+        let code = |body: &str| structured(body).expect_err("refused").remove(0);
+        let told = |code: &str, path: &str, actual: &str| (code.to_owned(), path.to_owned(), actual.to_owned());
+        assert_eq!(code(r#"{"order":1}"#), told("decode.cloudevents.absent", "", ""));
+        assert_eq!(code("3"), told("decode.cloudevents.absent", "", ""));
+        assert_eq!(code(r#"[{"specversion":"1.0"}]"#), told("decode.cloudevents.batch", "", ""));
+        let event = |more: &str| code(&format!(r#"{{"type":"t","id":"1","specversion":"1.0"{more}}}"#));
+        assert_eq!(event(r#","data":{}"#), told("decode.cloudevents.required", "/source", ""));
+        assert_eq!(event(r#","data":{},"source":3"#), told("decode.cloudevents.attribute", "/source", "a number"));
+        assert_eq!(event(r#","source":"/s","x":[]"#), told("decode.cloudevents.attribute", "/{*}", "array"));
+        assert_eq!(event(r#","source":"/s""#), told("decode.cloudevents.data", "/data", "nothing"));
+        assert_eq!(
+            event(r#","source":"/s","data":1,"data_base64":"""#),
+            told("decode.cloudevents.data", "/data", "both")
+        );
+        let broken = event(r#","source":"/s","data_base64":"%""#);
+        assert_eq!(broken, told("decode.cloudevents.data", "/data_base64", "another string"));
+    }
+
+    #[test]
+    fn events_of_two_sources_are_two_whatever_their_bodies() {
+        let of = |source: &str| message(None, &[("ce-id", text("1")), ("ce-source", text(source))]);
+        assert_ne!(identity_hash(&of("/a")), identity_hash(&of("/b")));
+        assert_eq!(identity_hash(&of("/a")), identity_hash(&of("/a")));
+        let structured = message(Some("application/cloudevents+json"), &[("ce-source", text("/a"))]);
+        assert_eq!(identity_hash(&structured), structured.body_hash());
+    }
+
+    #[test]
+    fn data_within_the_event_are_found_without_judging_it() {
+        let of = |content_type, body: &str| Message { body: body.into(), ..message(content_type, &[]) };
+        let based = of(Some(STRUCTURED), r#"{"data_base64":"AAAAAAc="}"#);
+        assert_eq!(base64_data(&based, &based.body).as_deref(), Some(&b"\0\0\0\0\x07"[..]));
+        let unsaid = of(None, r#"{"data_base64":"AAAAAAc="}"#);
+        assert_eq!(base64_data(&unsaid, &unsaid.body), None);
+        let event = of(None, r#"{"type":"t","id":"1","source":"/s","specversion":"1.0","data":{"a":1.50}}"#);
+        assert_eq!(structured_data(&event, &event.body), Some((None, br#"{"a":1.50}"#.to_vec())));
+        assert_eq!(structured_data(&unsaid, &unsaid.body), None);
+    }
+}
