@@ -8,6 +8,7 @@ pub mod event; // a message as it came
 pub mod headers; // its headers as typed JSON
 pub mod mask; // which fields are not for everybody
 pub mod metrics; // what is counted, in one table
+pub mod personal; // what texts hold that is about a person
 pub mod receipt; // the duty to settle it, and the ledger
 pub mod rejection; // why an event is not archived
 pub mod value; // a decoded event: a tape of nodes

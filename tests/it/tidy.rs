@@ -9,7 +9,22 @@ use std::path::Path;
 /// A module, and the layer it belongs to. A module may use those of the layers below its own, and of its own only where
 /// [`SIBLINGS`] says so.
 const LAYERS: &[(&str, &[&str])] = &[
-    ("words", &["column", "content", "event", "headers", "mask", "metrics", "receipt", "rejection", "value", "web"]),
+    (
+        "words",
+        &[
+            "column",
+            "content",
+            "event",
+            "headers",
+            "mask",
+            "metrics",
+            "personal",
+            "receipt",
+            "rejection",
+            "value",
+            "web",
+        ],
+    ),
     ("config", &["config"]),
     ("parts", &["archive", "broker", "decode", "dlq", "registry", "schema", "store"]),
     ("flows", &["ingest", "replay"]),

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use serde_json::Number;
 
-use super::personal;
+use crate::personal;
 use crate::value::{Node, Value};
 
 /// Numbers of one place. A function of the numbers alone, whatever their order.

@@ -5,7 +5,8 @@ use std::sync::LazyLock;
 
 use serde_json::json;
 
-use super::{number, personal};
+use super::number;
+use crate::personal;
 use crate::schema::json::{TapeJson, TapeNode};
 
 /// Bytes of a string that may be a value of an enumeration.
