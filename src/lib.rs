@@ -21,6 +21,7 @@ pub mod archive; // good events: partition, batch, Parquet
 pub mod broker; // RabbitMQ, and an in-memory twin
 pub mod decode; // bytes -> value
 pub mod dlq; // bad events: record, fingerprint, groups
+pub mod monitor; // what is asked of events beside their schema
 pub mod registry; // schemas by their ids, from a registry
 pub mod schema; // value -> event or why not; schema -> columns
 pub mod store; // object stores; intents and outcomes of flushes

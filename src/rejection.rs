@@ -100,6 +100,7 @@ codes! {
     EventTimeBehind "event.time_behind" Event "the event's time lies too far in the past",
     PartitionMissing "partition.missing" Partition "the field that names the partition is missing",
     PartitionUnusable "partition.unusable" Partition "the field that names the partition cannot be a directory name",
+    MonitorPersonalData "monitor.personal_data" Monitor "the event holds personal data where none should be",
     EncodeIntegerRange "encode.integer_range" Encode "an integer does not fit its column",
     EncodeNumberPrecision "encode.number_precision" Encode "a number would lose digits in its column",
     EncodeDecimalRange "encode.decimal_range" Encode "a decimal does not fit its column",
@@ -131,6 +132,8 @@ pub enum Stage {
     Validate,
     Event,
     Partition,
+    /// What the pipeline asks beside the schema.
+    Monitor,
     Encode,
     /// Not ours: the broker had dead-lettered it before it came.
     Broker,
@@ -148,6 +151,7 @@ impl Stage {
             Stage::Validate => "validate",
             Stage::Event => "event",
             Stage::Partition => "partition",
+            Stage::Monitor => "monitor",
             Stage::Encode => "encode",
             Stage::Broker => "broker",
             Stage::Internal => "internal",

@@ -51,7 +51,9 @@ pub(super) fn veil(masked: &config::Masked, plan: &Plan) -> Veil {
     match plan.config.kind {
         PipelineKind::Events => {
             let hides = |event: &EventPlan| (event.schema.sensitive(), event.config.event_id.clone());
-            Veil::new(masked, plan.events.iter().map(hides))
+            let personal = plan.config.monitor.as_ref().and_then(|monitor| monitor.personal.as_ref());
+            let dead_letter = personal.is_some_and(|personal| personal.dead_letter);
+            Veil::new(masked, plan.events.iter().map(hides)).of_personal(dead_letter)
         }
         // No schema tells what the bodies of other consumers hold.
         PipelineKind::DeadLetters { .. } => Veil::of_unknown(masked),

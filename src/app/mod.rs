@@ -6,8 +6,10 @@
 
 mod api; // what the API is lent
 mod check; // what `parqueduct check` finds beyond the file
+mod depth; // how long the queues are
 mod files; // files of lines, plain or compressed, and their hash; files in the making
 mod foresee; // what the broker would do to our messages by itself
+mod groups; // the groups of dead letters, for metrics
 mod logs; // where log lines go, and how they look
 mod machine; // who we are, and whether another process still lives
 mod reload; // schemas that change while they are in use

@@ -74,11 +74,17 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     }
     info!(version = VERSION, instance = %config.instance, pipelines = config.pipelines.len(), "running");
     // Beside the pipelines, which do not wait for it; dropped with them, if it takes longer.
-    let mut foresight = JoinSet::new();
-    foresight.spawn({
+    let mut aside = JoinSet::new();
+    aside.spawn({
         let config = config.clone();
         async move { app::foresee::warn_of_the_foreseen(&config).await }
     });
+    if let Some(every) = config.rabbitmq.depth_every {
+        aside.spawn(app::depth::watch(config.clone(), every, Arc::clone(&metrics)));
+    }
+    if let Some(every) = config.dlq.groups_every {
+        aside.spawn(app::groups::watch(config.clone(), every, store.clone(), Arc::clone(&metrics)));
+    }
     let drain_timeout = config.run.drain_timeout;
     for (watch, in_use) in flows {
         let start =

@@ -110,7 +110,7 @@ async fn ask_all(link: &Link, queues: &[String], consume: bool) -> Result<Vec<Qu
 }
 
 /// A refusal closes the channel: each question has one of its own.
-async fn existence(link: &Link, queue: &str, name: &ShortString) -> Result<Existence, ConnectError> {
+pub(super) async fn existence(link: &Link, queue: &str, name: &ShortString) -> Result<Existence, ConnectError> {
     let refused = |error| request_error(&link.broker, queue, &error);
     let channel = link.connection.create_channel().await.map_err(refused)?;
     let options =

@@ -49,6 +49,22 @@ pub async fn survey(
     }
 }
 
+/// How many messages are ready in each of `queues`, as the API last counted; `None` of those that it tells nothing of. `None`
+/// altogether: no API is configured.
+///
+/// # Errors
+/// As [`survey`].
+pub(super) async fn ready(
+    config: &RabbitMq,
+    surroundings: Surroundings,
+    queues: &[String],
+) -> Option<Result<Vec<Option<u64>>, Silent>> {
+    match Api::of(config, surroundings).await? {
+        Ok((api, vhost)) => Some(api.ready(&vhost, queues).await),
+        Err(silent) => Some(Err(silent)),
+    }
+}
+
 async fn vhost(config: &RabbitMq, surroundings: Surroundings) -> Result<String, String> {
     let uri = config.uris.first().ok_or_else(|| "no broker is configured".to_owned())?;
     let uri = fresh(uri, surroundings.read).await?;
@@ -106,6 +122,16 @@ impl Api {
             });
         }
         Ok(Survey { version, queues: settings })
+    }
+
+    async fn ready(&self, vhost: &str, queues: &[String]) -> Result<Vec<Option<u64>>, Silent> {
+        let mut lengths = Vec::new();
+        for queue in queues {
+            let answer = self.ask(&format!("queues/{}/{}", encoded(vhost), encoded(queue))).await?;
+            let told = object(&answer).filter(|_| answer.status == 200);
+            lengths.push(told.and_then(|told| told.get("messages_ready")?.as_u64()));
+        }
+        Ok(lengths)
     }
 
     async fn ask(&self, path: &str) -> Result<Answer, Silent> {

@@ -10,6 +10,7 @@
 
 mod backoff;
 mod connect;
+pub mod depth; // how many messages wait
 pub mod inspect;
 mod line; // the transport under the client library
 mod login;

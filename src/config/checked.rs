@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::monitor::Monitor;
 use crate::value::Pointer;
 
 /// A whole configuration, ready to run.
@@ -91,6 +92,8 @@ pub struct RabbitMq {
     pub oauth2: Option<OAuth2>,
     /// The `http://` or `https://` URL of the management API, which holds a user and a password.
     pub management: Option<Secret>,
+    /// How often the length of queues is asked for; `None`: never.
+    pub depth_every: Option<Duration>,
     /// PEM of the authorities to trust beside the system's.
     pub ca: Option<PathBuf>,
     /// PEM of our certificate chain and PKCS#8 key, for brokers that ask for one.
@@ -279,6 +282,8 @@ pub struct Dlq {
     pub retain_resolved: Duration,
     /// How long a letter of an ignored group is kept.
     pub retain_ignored: Duration,
+    /// How often groups are counted; `None`: never.
+    pub groups_every: Option<Duration>,
 }
 
 /// What viewers do not see, as far as the configuration says.
@@ -385,6 +390,8 @@ pub struct Pipeline {
     pub shards: u16,
     pub flush: Flush,
     pub breaker: Breaker,
+    /// `None`: nothing is asked beside the schema.
+    pub monitor: Option<Monitor>,
     /// Those of `[[dlq.rule]]` that are for this pipeline, in the order of the file.
     pub dlq_rules: Vec<DlqRule>,
     /// Larger bodies are dead letters.

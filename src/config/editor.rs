@@ -62,7 +62,8 @@ fn of_kind(kind: Kind) -> Value {
     match kind {
         Kind::Flag => json!({ "type": "boolean" }),
         Kind::Integer => json!({ "type": "integer" }),
-        Kind::Ratio => json!({ "type": "number" }),
+        Kind::Ratio | Kind::Number => json!({ "type": "number" }),
+        Kind::Rate => or_variable(json!({ "type": "string", "pattern": units::RATE_PATTERN })),
         Kind::Duration => or_variable(json!({ "type": "string", "pattern": units::DURATION_PATTERN })),
         Kind::Size => or_variable(json!({ "type": "string", "pattern": units::SIZE_PATTERN })),
         Kind::Text | Kind::Path => json!({ "type": "string" }),

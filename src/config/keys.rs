@@ -58,7 +58,11 @@ pub(super) enum Kind {
     Integer,
     /// From 0 to 1; its magnitude is in millionths.
     Ratio,
+    /// A number, whole or not; without bounds.
+    Number,
     Duration,
+    /// So many in a span of time; its magnitude is how many a day.
+    Rate,
     Size,
     Text,
     /// Text, or `{ file = "path" }`; never shown.
@@ -94,6 +98,8 @@ impl Kind {
             Kind::Integer => "a whole number".to_owned(),
             Kind::Ratio => "a number from 0 to 1, such as 0.5".to_owned(),
             Kind::Duration => "a duration with its unit, such as \"60s\" (ms, s, m, h, d)".to_owned(),
+            Kind::Number => "a number, such as 0.5".to_owned(),
+            Kind::Rate => "a rate with its unit, such as \"100/s\" (/s, /m, /h, /d)".to_owned(),
             Kind::Size => "a size with its unit, such as \"64MiB\" (B, KB, MB, GB, KiB, MiB, GiB)".to_owned(),
             Kind::Text => "text in quotes".to_owned(),
             Kind::Secret => "text in quotes or { file = \"path\" }".to_owned(),
@@ -111,6 +117,7 @@ impl Kind {
         let magnitude = match self {
             Kind::Duration => units::duration(text).and_then(|duration| u64::try_from(duration.as_millis()).ok()),
             Kind::Size => units::size(text),
+            Kind::Rate => units::rate(text),
             Kind::Ratio => text.parse().ok().map(millionths),
             _ => text.parse().ok(),
         };
@@ -122,6 +129,7 @@ impl Kind {
         match self {
             Kind::Duration => units::show_duration(std::time::Duration::from_millis(magnitude)),
             Kind::Size => units::show_size(magnitude),
+            Kind::Rate => units::show_rate(magnitude),
             Kind::Ratio => (magnitude as f64 / 1e6).to_string(),
             _ => magnitude.to_string(),
         }

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use super::checked::{Dedupe, Flow, Format, Framing, LogFormat, OnTrip, QueueType, Role, Secret, SplitBy, TimeFormat};
 use super::keys::{Kind, section};
-use super::read::{AnyText, Given, Ratio, Raw, Size, words};
+use super::monitor::OnPersonal;
+use super::read::{AnyText, Given, Rate, Ratio, Raw, Size, words};
 use super::text::{FilePath, Text};
+use crate::personal;
 
 words!(LogFormat: "text" => Text, "json" => Json);
 words!(QueueType: "classic" => Classic, "quorum" => Quorum);
@@ -24,6 +26,18 @@ words!(
 );
 
 words!(Role: "viewer" => Viewer, "operator" => Operator, "admin" => Admin);
+
+words!(OnPersonal: "off" => Off, "count" => Count, "dead-letter" => DeadLetter);
+words!(
+    personal::Kind: "card" => Card,
+    "iban" => Iban,
+    "email" => Email,
+    "us-ssn" => UsSsn,
+    "es-dni" => EsDni,
+    "it-cf" => ItCf,
+    "fr-nir" => FrNir,
+    "br-cpf" => BrCpf
+);
 
 /// Whether something is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +100,9 @@ section! {
         /// asked for what AMQP does not tell: whether the broker would drop messages (delivery limit, message-ttl,
         /// max-length), or take them back too soon (consumer-timeout). Unset: that is not checked.
         management: Secret = unset("http://monitor:${PASSWORD}@rabbit-1:15672");
+        /// How often it is asked how many messages wait in each queue, over a connection of its own; "0s" is never. It is
+        /// asked by a passive declaration, and of the management API where the broker permits none.
+        depth_every: Duration = default("30s"), within "0s" to "1h";
         /// Certificates (PEM) of the authorities to trust beside the system's, for amqps and https.
         ca: FilePath = unset("certs/ca.pem");
         /// Our certificate chain (PEM), for brokers that ask for one; needs key.
@@ -254,6 +271,9 @@ section! {
         retain_resolved: Duration = default("30d"), within "1h" to "3650d";
         /// How long a dead letter of an ignored group is kept. All others are kept for ever.
         retain_ignored: Duration = default("7d"), within "1h" to "3650d";
+        /// How often the groups of dead letters are counted for metrics; "0s" is never. Each time lists one directory for
+        /// each pipeline and day that has dead letters, and reads the ends of new files.
+        groups_every: Duration = default("5m"), within "0s" to "1d";
         /// What viewers do not see of dead letters: JSON pointers into bodies, where * stands for any name or element
         /// ("/cards/*/pan"), and "headers:NAME" and "properties:NAME". Fields that the schema marks with
         /// "x-parqueduct-sensitive": true are masked in any case. They read "[masked]", and cannot be searched for.
@@ -402,6 +422,9 @@ section! {
         flush: Flush = default({});
         /// What to do when most of what arrives fails.
         breaker: Breaker = default({});
+        /// What is asked of the events beside their schema, and of how they flow; also written as a section
+        /// [pipeline.monitor]. It is counted and shown as metrics, which the alert rules watch.
+        monitor: Monitor = unset({ silence = "10m" });
         /// Keep the bytes as received, too, in a column _raw.
         keep_raw: bool = default(false);
         /// Larger bodies are dead letters.
@@ -511,6 +534,56 @@ section! {
         ours: OnTrip = default("pause");
         /// Time from a trip to the first probe. It doubles with each probe that fails, up to 32 times.
         pause: Duration = default("30s"), within "100ms" to "1h";
+    }
+
+    /// `monitor` of a pipeline.
+    Monitor {
+        /// Fewer deliveries than that are too few. Each process sees its own share of the queue.
+        rate_min: Rate = unset("10/m"), within "1/d" to "1000000/s";
+        /// More are too many.
+        rate_max: Rate = unset("5000/s"), within "1/d" to "1000000/s";
+        /// The time over which the rate is taken.
+        rate_within: Duration = default("5m"), within "1s" to "6h";
+        /// Nothing for so long, while we consume and hold nothing, is silence.
+        silence: Duration = unset("10m"), within "1s" to "30d";
+        /// Rules for fields; also written as sections [[pipeline.monitor.field]]. An event that breaks one is archived all
+        /// the same, and counted.
+        field: Vec<Given<MonitorField>> = unset([{ name = "amount", path = "/amount", min = 0 }]);
+        /// Personal data in texts of events, where neither the schema ("x-parqueduct-sensitive") nor dlq.mask says that it
+        /// may be: "off"; "count" it by kind and field; or make a "dead-letter" of the event, monitor.personal_data.
+        personal_data: OnPersonal = default("off");
+        /// The kinds that are looked for.
+        personal_kinds: Vec<Given<personal::Kind>> = default(["card", "iban", "email", "us-ssn", "es-dni", "it-cf", "fr-nir", "br-cpf"]);
+        /// Fields with personal data that are counted by name; further ones count as "other".
+        personal_paths_max: u64 = default(20), within 0 to 1000;
+        /// When a shard gets more events than this, only so many are looked at, evenly spread. With personal_data =
+        /// "dead-letter" texts of all events are.
+        sample_above: Rate = default("1000/s"), within "1/s" to "1000000/s";
+    }
+
+    /// `field` of `monitor`
+    MonitorField {
+        /// What the rule is called in metrics: a-z, 0-9, _ and -. Unique within the pipeline.
+        name: Text = required("amount");
+        /// Only events of this type.
+        event: Text = unset("placed");
+        /// The field: a JSON pointer, in which * stands for any name or element. All that is written below must hold
+        /// for each value there; one that is missing or null is not looked at.
+        path: Text = required("/amount");
+        /// The least number.
+        min: f64 = unset(0);
+        /// The greatest number.
+        max: f64 = unset(100000);
+        /// The values there may be, as text.
+        one_of: Vec<Given<AnyText>> = unset(["EUR", "USD"]);
+        /// A regular expression that texts match somewhere; ^ and $ bind it to their ends.
+        regex: Text = unset("^[A-Z]{3}$");
+        /// It must be there, and not be null, an empty or blank text, or an empty list or object.
+        not_empty: bool = default(false);
+        /// A time that lies no further back than this when the event arrives.
+        fresh: Duration = unset("15m"), within "1s" to "3650d";
+        /// How that time is written.
+        fresh_format: TimeFormat = default("rfc3339");
     }
 
     /// A secret that stands in a file of its own.

@@ -304,6 +304,58 @@ impl Raw for Ratio {
     }
 }
 
+/// A number, negative or with a fraction or not.
+impl Raw for f64 {
+    const KIND: Kind = Kind::Number;
+
+    fn read(value: &Spanned<DeValue<'_>>, place: &Place, reader: &mut Reader<'_>) -> Option<Self> {
+        let written: Option<f64> = match value.get_ref() {
+            DeValue::Float(float) => float.as_str().replace('_', "").parse().ok(),
+            DeValue::Integer(integer) => i64::from_str_radix(integer.as_str(), integer.radix()).ok().map(|n| n as f64),
+            _ => {
+                reader.wrong_kind(value, place, Self::KIND);
+                return None;
+            }
+        };
+        let usable = written.filter(|number| number.is_finite());
+        if usable.is_none() {
+            reader.notes.error(
+                place,
+                "is no number that could be compared with",
+                format!("write {}", Self::KIND.noun()),
+            );
+        }
+        usable
+    }
+}
+
+/// So many a day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Rate(pub u64);
+
+impl Rate {
+    pub(super) fn per_second(self) -> f64 {
+        self.0 as f64 / 86_400.0
+    }
+}
+
+impl Raw for Rate {
+    const KIND: Kind = Kind::Rate;
+
+    fn read(value: &Spanned<DeValue<'_>>, place: &Place, reader: &mut Reader<'_>) -> Option<Self> {
+        let text = reader.filled(value, place, Self::KIND)?;
+        let rate = units::rate(&text.value);
+        if rate.is_none() {
+            reader.notes.error(place, format!("{text} is not a rate"), format!("write {}", Self::KIND.noun()));
+        }
+        rate.map(Rate)
+    }
+
+    fn magnitude(&self) -> Option<u64> {
+        Some(self.0)
+    }
+}
+
 impl Raw for Duration {
     const KIND: Kind = Kind::Duration;
 

@@ -14,7 +14,8 @@ const HEAD: &str = "\
 # a key is not set by default, the value is an example. Unknown keys are errors.
 #
 # Durations are a whole number and ms, s, m, h or d: \"200ms\", \"60s\", \"7d\". Sizes are a whole number
-# and B, KB, MB, GB, TB (powers of 1000) or KiB, MiB, GiB, TiB (powers of 1024): \"64MiB\".
+# and B, KB, MB, GB, TB (powers of 1000) or KiB, MiB, GiB, TiB (powers of 1024): \"64MiB\". Rates
+# are a whole number and /s, /m, /h or /d: \"100/s\".
 #
 # In any text, ${NAME} stands for the environment variable NAME, which must be set; $${ is a plain ${.
 # A secret (marked so below) can also be the content of a file: uri = { file = \"secrets/uri\" }.
@@ -75,6 +76,8 @@ fn particulars(key: &Key) -> String {
         Kind::Integer => "Whole number".to_owned(),
         Kind::Ratio => "Ratio".to_owned(),
         Kind::Duration => "Duration".to_owned(),
+        Kind::Number => "Number".to_owned(),
+        Kind::Rate => "Rate".to_owned(),
         Kind::Size => "Size".to_owned(),
         Kind::Text => "Text".to_owned(),
         Kind::Secret => "Text; secret".to_owned(),
@@ -82,6 +85,9 @@ fn particulars(key: &Key) -> String {
         Kind::Word(words) => words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", "),
         Kind::List(Kind::Section(_)) => "List of tables".to_owned(),
         Kind::List(Kind::Secret) => "List of text; secret".to_owned(),
+        Kind::List(Kind::Word(words)) => {
+            format!("List of {}", words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", "))
+        }
         Kind::List(_) => "List of text".to_owned(),
         Kind::Section(_) => "Table".to_owned(),
     };

@@ -19,9 +19,25 @@ const SIZES: &[(&str, u64)] = &[
     ("B", 1),
 ];
 
+/// Spans that rates are given for, with how often a day has them, shortest first.
+const RATES: &[(&str, u64)] = &[("/s", 86_400), ("/m", 1_440), ("/h", 24), ("/d", 1)];
+
 /// What a duration and a size look like, as regular expressions for editors.
 pub(super) const DURATION_PATTERN: &str = "^[0-9]+(ms|s|m|h|d)$";
 pub(super) const SIZE_PATTERN: &str = "^[0-9]+([kKMGT]?B|[KMGT]iB)$";
+
+pub(super) const RATE_PATTERN: &str = "^[0-9]+/[smhd]$";
+
+/// Reads `100/s`, `5/m`, `1/h` or `10/d` as how many that is a day; `None` for anything else.
+pub(super) fn rate(text: &str) -> Option<u64> {
+    read(text, RATES)
+}
+
+/// `per_day` by the shortest span that divides it.
+pub(super) fn show_rate(per_day: u64) -> String {
+    let fits = |(_, factor): &&(&str, u64)| per_day >= *factor && per_day.is_multiple_of(*factor);
+    RATES.iter().find(fits).map_or_else(|| "0/s".to_owned(), |(unit, factor)| format!("{}{unit}", per_day / factor))
+}
 
 /// Reads `200ms`, `60s`, `5m`, `1h` or `7d`; `None` for anything else.
 pub(super) fn duration(text: &str) -> Option<Duration> {
@@ -84,6 +100,12 @@ mod tests {
     fn what_is_shown_reads_back() {
         for text in ["0s", "200ms", "90s", "5m", "7d"] {
             assert_eq!(show_duration(duration(text).expect(text)), text);
+        }
+        for text in ["0/s", "100/s", "5/m", "1/h", "10/d"] {
+            assert_eq!(show_rate(rate(text).expect(text)), text);
+        }
+        for text in ["", "1", "1/", "/s", "1.5/s", "1/ms", "1 /s", "1/w"] {
+            assert_eq!(rate(text), None, "{text}");
         }
         for text in ["0B", "1500B", "64MiB", "1GB"] {
             assert_eq!(show_size(size(text).expect(text)), text);

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::filter::{Filter, ValueIs};
 use crate::config::Masked;
 use crate::mask::{MASKED, Mask};
+use crate::rejection::Code;
 use crate::value::{Pointer, push_segment};
 
 /// Hides what is not for viewers.
@@ -16,6 +17,8 @@ pub struct Veil {
     properties: Vec<String>,
     /// Where events of each type have their id; `None`: in a property.
     event_ids: Vec<Option<Pointer>>,
+    /// Bodies of letters hold personal data where no schema says so.
+    personal: bool,
 }
 
 impl Veil {
@@ -33,12 +36,20 @@ impl Veil {
     /// Of letters whose pipeline is not in the configuration: nobody knows what their schema marks.
     pub fn of_unknown(masked: &Masked) -> Self {
         let (headers, properties) = (masked.headers.clone(), masked.properties.clone());
-        Self { body: None, headers, properties, event_ids: Vec::new() }
+        Self { body: None, headers, properties, event_ids: Vec::new(), personal: false }
     }
 
-    /// What is hidden of bodies; `None`: all.
-    pub fn body(&self) -> Option<&Mask> {
-        self.body.as_ref()
+    /// The same, of letters that may be such for their personal data: nothing is searched for in their bodies.
+    pub fn of_personal(self, personal: bool) -> Self {
+        Self { personal, ..self }
+    }
+
+    /// What is hidden of the body of a letter with these issues, each with its code and path: where personal data was found,
+    /// too. `None`: all.
+    pub fn body_with<'i>(&self, issues: impl IntoIterator<Item = (&'i str, &'i str)>) -> Option<Mask> {
+        let found = issues.into_iter().filter(|(code, _)| *code == Code::MonitorPersonalData.as_str());
+        let pointers: Vec<Vec<String>> = found.map(|(_, path)| any_of(path)).collect();
+        Some(self.body.clone()?.and(Mask::of_pointers(pointers.iter().map(Vec::as_slice))))
     }
 
     /// AMQP tells names apart by case; what hides one hides all that look alike.
@@ -69,10 +80,10 @@ impl Veil {
     /// What `filter` asks about that is hidden, if it does.
     pub fn hides_from(&self, filter: &Filter) -> Option<&'static str> {
         let hides_value = |value: &ValueIs| match (&self.body, Pointer::parse(&value.path)) {
-            (Some(mask), Ok(pointer)) => mask.touches(pointer.segments()),
+            (Some(mask), Ok(pointer)) => self.personal || mask.touches(pointer.segments()),
             _ => true,
         };
-        let hides_any = || self.body.as_ref().is_none_or(|mask| !mask.is_empty());
+        let hides_any = || self.personal || self.body.as_ref().is_none_or(|mask| !mask.is_empty());
         if filter.headers.iter().any(|header| self.hides_header(&header.name)) {
             return Some("that header");
         }
@@ -112,6 +123,14 @@ impl Veil {
     }
 }
 
+/// A normalised path as a pointer with `*` for any name and any element.
+fn any_of(path: &str) -> Vec<String> {
+    let any =
+        |segment: &String| if matches!(segment.as_str(), "[*]" | "{*}") { "*".to_owned() } else { segment.clone() };
+    // What is no pointer is of no field: all is hidden.
+    Pointer::parse(path).map_or_else(|_| Vec::new(), |pointer| pointer.segments().iter().map(any).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,9 +165,25 @@ mod tests {
     }
 
     #[test]
+    fn where_personal_data_was_found_is_hidden_of_that_letter_and_nothing_is_searched_for() {
+        let veil = Veil::new(&masked(), [(Mask::default(), None)]).of_personal(true);
+        let covers = |issues: &[(&str, &str)], path: &[&str]| {
+            veil.body_with(issues.iter().copied()).expect("some is shown").covers(path).is_some()
+        };
+        let found = [("monitor.personal_data", "/items/[*]/card"), ("validate.type", "/note")];
+        assert!(covers(&found, &["items", "3", "card"]) && covers(&found, &["pan"]));
+        assert!(!covers(&found, &["note"]) && !covers(&found[1..], &["items", "3", "card"]));
+        assert!(covers(&[("monitor.personal_data", "")], &["anything"]), "a name of the event itself");
+        let asked = Filter { text: Some("4111".to_owned()), ..Filter::default() };
+        assert!(veil.hides_from(&asked).is_some());
+        let value = ValueIs { path: "/note".to_owned(), value: "4111".to_owned() };
+        assert!(veil.hides_from(&Filter { values: vec![value], ..Filter::default() }).is_some());
+    }
+
+    #[test]
     fn nothing_is_shown_of_bodies_that_nobody_knows() {
         let veil = Veil::of_unknown(&masked());
-        assert!(veil.body().is_none() && veil.hides_header("authorization"));
+        assert!(veil.body_with([]).is_none() && veil.hides_header("authorization"));
         assert_eq!(veil.event_id(Some("4111")), Some(MASKED));
     }
 }

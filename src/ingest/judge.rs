@@ -11,6 +11,8 @@ use crate::event::{Delivery, Message, Unreadable};
 use crate::ingest::arrival::Arrival;
 use crate::ingest::select::{self, Unknown, fits_event, fits_message};
 use crate::ingest::{EventPlan, Plan};
+use crate::monitor::{Times, Watcher};
+use crate::personal::Kind;
 use crate::rejection::{Code, Issue, Rejection};
 use crate::value::{Node, Pointer, Tape, Value};
 
@@ -68,7 +70,8 @@ impl Judge {
     }
 
     /// Decodes and validates `arrival` and appends it to `batches` as the row of the flush's delivery `number`. With
-    /// `is_repeat`, a good event is first shown to it, by its id and the hash of its body.
+    /// `is_repeat`, a good event is first shown to it, by its id and the hash of its body; with a `watcher`, what is archived is
+    /// shown to that, which may also forbid it.
     ///
     /// # Errors
     /// Why it cannot be archived; then `batches` are as they were.
@@ -78,6 +81,7 @@ impl Judge {
         arrival: &Arrival,
         batches: &mut Batches,
         mut is_repeat: Option<IsRepeat<'_>>,
+        mut watcher: Option<&mut Watcher>,
     ) -> Result<Verdict, Rejected> {
         let (plan, delivery) = (Arc::clone(&self.plan), &arrival.delivery);
         let undecoded = |Unread { rejection, event }: Unread| {
@@ -97,7 +101,8 @@ impl Judge {
             // By a closure of its own: the borrow is as short as one call.
             let mut asked = is_repeat.as_mut().map(|is_repeat| |id: &str, hash: &[u8; 16]| is_repeat(id, hash));
             let is_repeat = asked.as_mut().map(|asked| asked as IsRepeat<'_>);
-            archive_event(&plan, place, number, arrival, tape, batches, is_repeat).map_err(|rejection| Rejected {
+            let row = Judged { plan: &plan, place, number, arrival, tape };
+            row.archive(batches, is_repeat, watcher.as_deref_mut()).map_err(|rejection| Rejected {
                 rejection,
                 event_id: readable_id(&plan.events[place], delivery, tape),
                 event: Some(place),
@@ -239,48 +244,80 @@ fn unreadable(parts: &[Unreadable]) -> Rejection {
     Rejection::new(issues)
 }
 
-fn archive_event(
-    pipeline: &Plan,
+/// An event in hand.
+struct Judged<'a> {
+    plan: &'a Plan,
+    /// Of its type.
     place: usize,
     number: u32,
-    arrival: &Arrival,
-    tape: &Tape<'_>,
-    batches: &mut Batches,
-    is_repeat: Option<IsRepeat<'_>>,
-) -> Result<Verdict, Rejection> {
-    let plan = &pipeline.events[place];
-    if let Some(of_others) = &plan.of_others {
-        of_others.check(tape)?;
+    arrival: &'a Arrival,
+    tape: &'a Tape<'a>,
+}
+
+impl Judged<'_> {
+    fn archive(
+        &self,
+        batches: &mut Batches,
+        is_repeat: Option<IsRepeat<'_>>,
+        mut watcher: Option<&mut Watcher>,
+    ) -> Result<Verdict, Rejection> {
+        let Self { plan: pipeline, place, number, arrival, tape } = *self;
+        let plan = &pipeline.events[place];
+        if let Some(of_others) = &plan.of_others {
+            of_others.check(tape)?;
+        }
+        if let Some(validator) = &plan.validator {
+            validator.check(tape)?;
+        }
+        let (event, delivery) = (tape.root(), &arrival.delivery);
+        let mut digits = String::new();
+        let id = event_id(plan, delivery, event, &mut digits)?;
+        let event_time_us = event_time(plan, arrival, event)?;
+        let name = |pointer: &str| plan.schema.normalised(event, pointer);
+        if let Some(watcher) = watcher.as_deref_mut() {
+            self.forbid(watcher, &name)?;
+        }
+        let body_hash = delivery.message.body_hash();
+        if let (Some(is_repeat), Some(id)) = (is_repeat, id)
+            && is_repeat(id, &body_hash)
+        {
+            return Ok(Verdict::Repeat);
+        }
+        let letter = arrival.letter().map(|letter| letter.to_string());
+        let row = Row {
+            delivery: number,
+            event,
+            id,
+            body_hash,
+            dead_letter_id: letter.as_deref(),
+            event_time_us,
+            ingested_at_us: delivery.received_at.timestamp_micros(),
+            queue: &pipeline.config.queue,
+            message: &delivery.message,
+        };
+        match batches.push(place, &row) {
+            Ok(()) => {}
+            Err(Refused::Full) => return Ok(Verdict::Full),
+            Err(Refused::Row(rejection)) => return Err(rejection),
+        }
+        if let Some(watcher) = watcher {
+            let times = Times { event_us: event_time_us, arrived_us: arrival.first_arrived().timestamp_micros() };
+            watcher.archived(place, event, times, &name);
+        }
+        Ok(Verdict::Archived)
     }
-    if let Some(validator) = &plan.validator {
-        validator.check(tape)?;
-    }
-    let (event, delivery) = (tape.root(), &arrival.delivery);
-    let mut digits = String::new();
-    let id = event_id(plan, delivery, event, &mut digits)?;
-    let event_time_us = event_time(plan, arrival, event)?;
-    let body_hash = delivery.message.body_hash();
-    if let (Some(is_repeat), Some(id)) = (is_repeat, id)
-        && is_repeat(id, &body_hash)
-    {
-        return Ok(Verdict::Repeat);
-    }
-    let letter = arrival.letter().map(|letter| letter.to_string());
-    let row = Row {
-        delivery: number,
-        event,
-        id,
-        body_hash,
-        dead_letter_id: letter.as_deref(),
-        event_time_us,
-        ingested_at_us: delivery.received_at.timestamp_micros(),
-        queue: &pipeline.config.queue,
-        message: &delivery.message,
-    };
-    match batches.push(place, &row) {
-        Ok(()) => Ok(Verdict::Archived),
-        Err(Refused::Full) => Ok(Verdict::Full),
-        Err(Refused::Row(rejection)) => Err(rejection),
+
+    fn forbid(&self, watcher: &mut Watcher, name: &dyn Fn(&str) -> String) -> Result<(), Rejection> {
+        let found = watcher.forbidden(self.place, self.tape.root(), name);
+        if found.is_empty() {
+            return Ok(());
+        }
+        let issues_max = self.plan.config.issues_max;
+        let dropped = found.len().saturating_sub(issues_max);
+        // Both paths in the schema's words: a name on the way may be somebody's, too.
+        let issue = |(kind, path): (Kind, String)| Issue::at(Code::MonitorPersonalData, &path, "none", kind.as_str());
+        let issues = found.into_iter().take(issues_max).map(issue).collect();
+        Err(Rejection::new(issues).with_dropped(dropped))
     }
 }
 

@@ -17,10 +17,14 @@ use crate::ingest::shard::{EpochEnd, EpochReport, ShardParts, Stop, run_epoch};
 use crate::ingest::worker::Origin;
 use crate::ingest::{Plan, Plans, Surroundings};
 use crate::metrics::PipelineMetrics;
+use crate::monitor::FlowWatch;
 use crate::store::flush::{FlushError, Liveness, Owner};
 
 /// How often it is looked whether what opened a breaker is long ago.
 const BREAKER_LOOK: Duration = Duration::from_secs(5);
+
+/// How often the flow of deliveries is looked at.
+const FLOW_LOOK: Duration = Duration::from_secs(1);
 
 /// Tells whether the owner of a flush still lives.
 pub type LookAt = Arc<dyn Fn(&Owner) -> Liveness + Send + Sync>;
@@ -71,6 +75,12 @@ pub async fn run_pipeline(parts: PipelineParts, stop: Stop) -> Result<(), ShardP
     for shard in 0..config.shards {
         shards.spawn(run_shard(parts.clone(), shared.clone(), shard, stop.clone()));
     }
+    let mut flow = config.monitor.as_ref().map(FlowWatch::new);
+    if let Some(flow) = &flow {
+        flow.begin(&parts.metrics.monitors);
+        parts.metrics.monitors.set_last_delivery((parts.surroundings.now)());
+    }
+    let (mut look_at_flow, began) = (tokio::time::interval(FLOW_LOOK), Instant::now());
     let mut panicked = false;
     let mut next_look = tokio::time::interval(parts.flush_grace);
     next_look.tick().await;
@@ -86,6 +96,10 @@ pub async fn run_pipeline(parts: PipelineParts, stop: Stop) -> Result<(), ShardP
                 }
             },
             _ = look_at_breaker.tick() => breaker.look(Instant::now()),
+            _ = look_at_flow.tick(), if flow.is_some() => {
+                let Some(flow) = &mut flow else { continue };
+                show_flow(flow, &parts, began.elapsed());
+            }
             // A process that cannot be seen from here counts as dead only after the grace: look again.
             _ = next_look.tick() => look_again(&parts).await,
         }
@@ -102,6 +116,16 @@ pub async fn run_pipeline(parts: PipelineParts, stop: Stop) -> Result<(), ShardP
         }
     }
     if panicked { Err(ShardPanicked { pipeline: parts.plan.config.name.clone() }) } else { Ok(()) }
+}
+
+fn show_flow(flow: &mut FlowWatch, parts: &PipelineParts, at: Duration) {
+    let (metrics, ledger) = (&parts.metrics, &parts.metrics.ledger);
+    let idle = metrics.connected() > 0 && ledger.in_flight() == 0;
+    let (came, flow) = flow.look(ledger.received(), idle, at);
+    if came {
+        metrics.monitors.set_last_delivery((parts.surroundings.now)());
+    }
+    metrics.monitors.set_flow(flow);
 }
 
 async fn look_again(parts: &PipelineParts) {

@@ -20,6 +20,7 @@ use crate::ingest::arrival::Arrival;
 use crate::ingest::repeats::GivenUp;
 use crate::ingest::schemas::Schemas;
 use crate::ingest::select::Wires;
+use crate::monitor::Monitor;
 use crate::schema::columns::{Columns, ColumnsError, columns};
 use crate::schema::{Language, ReadFile, Schema, SchemaError, Types, Validator};
 
@@ -74,6 +75,8 @@ pub struct EventPlan {
     pub validator: Option<Arc<Validator>>,
     /// What the schema asks of data that others wrote; `None`: the decoder sees to that.
     pub of_others: Option<Arc<Validator>>,
+    /// What is asked of good events; `None`: nothing.
+    pub monitor: Option<Arc<Monitor>>,
     pub layout: Arc<Layout>,
 }
 
@@ -230,6 +233,8 @@ impl EventPlan {
             issues_max: pipeline.issues_max,
             open_partitions_max: pipeline.open_partitions_max,
         };
+        let monitor =
+            pipeline.monitor.as_ref().map(|monitor| Monitor::new(monitor, config.name.as_deref(), schema.sensitive()));
         let columns = Arc::new(columns(&schema)?);
         let layout = Layout::new(&columns.fields, options)?;
         Ok(Self {
@@ -240,6 +245,7 @@ impl EventPlan {
             columns,
             validator,
             of_others,
+            monitor: monitor.map(Arc::new),
             layout: Arc::new(layout),
         })
     }

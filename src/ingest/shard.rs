@@ -25,7 +25,7 @@ use crate::ingest::crashes::{Care, SharedJournal, Suspect};
 use crate::ingest::repeats::{GivenUp, LookBack};
 use crate::ingest::worker::{Origin, Sealed, Worker};
 use crate::ingest::{EventPlan, Plan, Plans, Surroundings};
-use crate::metrics::{PipelineMetrics, ShardGauges};
+use crate::metrics::{Owner, PipelineMetrics, ShardGauges};
 use crate::receipt::{Receipt, RequeueCause};
 use crate::rejection::Code;
 use crate::store::flush::{Epoch as EpochName, FlushName, Source};
@@ -152,6 +152,7 @@ pub async fn run_epoch(
     parts.gauges().set_connected(false);
     parts.gauges().set_oldest_unacked(None);
     parts.gauges().set_open_partitions(0);
+    Owner::ALL.iter().for_each(|owner| parts.gauges().set_held_bytes(*owner, 0));
     EpochReport { end, received, care }
 }
 
@@ -189,6 +190,8 @@ enum Found {
 
 struct Commit {
     oldest: chrono::DateTime<chrono::Utc>,
+    /// Of its files.
+    bytes: u64,
     task: JoinHandle<Box<Written>>,
 }
 
@@ -481,7 +484,7 @@ impl Epoch<'_> {
             source: Source::Queue { queue: config.queue.clone(), shard: self.parts.shard },
             end: None,
         };
-        let oldest = sealed.oldest;
+        let (oldest, bytes) = (sealed.oldest, sealed.bytes());
         let (committer, over) = (Arc::clone(&self.parts.committer), self.over.clone());
         let standing = self.settler.standing();
         let acked = std::mem::take(&mut self.acked);
@@ -492,7 +495,7 @@ impl Epoch<'_> {
             }
             Box::new(Written { of, sealed, fate })
         });
-        self.commit = Some(Commit { oldest, task });
+        self.commit = Some(Commit { oldest, bytes, task });
     }
 
     async fn written(&mut self, written: Written) -> Result<(), EpochEnd> {
@@ -669,5 +672,13 @@ impl Epoch<'_> {
         let looked_up = self.look_up.as_ref().and_then(|look_up| Some(look_up.arrivals.first()?.delivery.received_at));
         gauges.set_oldest_unacked([written, waiting, worker.oldest(), looked_up].into_iter().flatten().min());
         gauges.set_open_partitions(worker.open_partitions());
+        let (bodies, batches) = worker.held_bytes();
+        let waiting = self.look_up.iter().flat_map(|look_up| &look_up.arrivals);
+        let bodies = bodies + waiting.map(|arrival| arrival.delivery.size()).sum::<usize>();
+        let sealed: u64 =
+            self.sealed.iter().map(Sealed::bytes).chain(self.commit.as_ref().map(|commit| commit.bytes)).sum();
+        gauges.set_held_bytes(Owner::Bodies, bodies);
+        gauges.set_held_bytes(Owner::Batches, batches);
+        gauges.set_held_bytes(Owner::Files, usize::try_from(sealed).unwrap_or(usize::MAX));
     }
 }

@@ -26,6 +26,7 @@ use crate::ingest::judge::{Judge, Rejected, Verdict};
 use crate::ingest::repeats::{Durable, Key, Known, Repeats, Sighting};
 use crate::ingest::{Plan, Surroundings};
 use crate::metrics::{FileKind, PipelineMetrics};
+use crate::monitor::Watcher;
 use crate::receipt::{Receipt, RequeueCause, Tally};
 use crate::rejection::{Code, Issue, Rejection, Stage};
 
@@ -86,6 +87,7 @@ pub struct Worker {
     /// `None` where nothing is delivered twice.
     repeats: Option<Repeats>,
     judge: Judge,
+    watcher: Watcher,
     rules: Rules,
     batches: Batches,
     /// The good deliveries whose rows are in `batches`: their bodies are needed until the rows are proven encodable.
@@ -129,6 +131,7 @@ impl Worker {
     ) -> Self {
         Self {
             judge: Judge::new(Arc::clone(&plan)),
+            watcher: watcher(&plan, &metrics),
             rules: Rules::new(&plan.config.dlq_rules),
             batches: batches(&plan),
             held: Vec::new(),
@@ -168,6 +171,11 @@ impl Worker {
 
     pub fn open_partitions(&self) -> usize {
         self.batches.open_partitions()
+    }
+
+    /// Bytes of the deliveries held, and of their rows in the open batches.
+    pub fn held_bytes(&self) -> (usize, usize) {
+        (self.bytes, self.batches.bytes())
     }
 
     /// When the oldest delivery held arrived.
@@ -221,6 +229,7 @@ impl Worker {
                 judged = 0;
             }
         }
+        self.watcher.report(&self.metrics);
         self.add_duty(receipt);
         full
     }
@@ -235,6 +244,7 @@ impl Worker {
     pub fn adopt(&mut self, plan: Arc<Plan>) -> Option<Sealed> {
         let sealed = self.seal();
         self.judge = Judge::new(Arc::clone(&plan));
+        self.watcher = watcher(&plan, &self.metrics);
         self.batches = batches(&plan);
         self.dead_letter_origins = dead_letter_origins(&plan, self.origin.shard);
         self.plan = plan;
@@ -303,12 +313,13 @@ impl Worker {
             sighting == Sighting::Repeat
         };
         let judged = catch_unwind(AssertUnwindSafe(|| {
-            self.judge.judge(number, arrival, &mut self.batches, Some(&mut is_repeat))
+            self.judge.judge(number, arrival, &mut self.batches, Some(&mut is_repeat), Some(&mut self.watcher))
         }));
         let Err(panic) = judged else { return judged.expect("it did not panic") };
         let alone = catch_unwind(AssertUnwindSafe(|| {
             let mut batches = batches(&self.plan);
-            Judge::new(Arc::clone(&self.plan)).judge(0, arrival, &mut batches, None)
+            let mut watcher = watcher(&self.plan, &self.metrics);
+            Judge::new(Arc::clone(&self.plan)).judge(0, arrival, &mut batches, None, Some(&mut watcher))
         }));
         if alone.is_ok() {
             resume_unwind(panic);
@@ -324,7 +335,7 @@ impl Worker {
         self.judge = Judge::new(Arc::clone(&self.plan));
         self.batches = batches(&self.plan);
         for (place, arrival) in self.held.iter().enumerate() {
-            let verdict = self.judge.judge(row_number(place), arrival, &mut self.batches, None);
+            let verdict = self.judge.judge(row_number(place), arrival, &mut self.batches, None, None);
             assert!(matches!(verdict, Ok(Verdict::Archived)), "what was archivable once is so again");
         }
     }
@@ -556,6 +567,15 @@ impl Worker {
 fn dead_letter_origins(plan: &Plan, shard: u16) -> Vec<Arc<DeadLetterOrigin>> {
     let places = (0..plan.events.len()).map(Some).chain([None]);
     places.map(|event| Arc::new(plan.dead_letter_origin(shard, event))).collect()
+}
+
+/// What looks at the events, and counts for `metrics`.
+fn watcher(plan: &Plan, metrics: &PipelineMetrics) -> Watcher {
+    let monitors = plan.events.iter().map(|event| event.monitor.clone());
+    let mut watcher = Watcher::new(plan.config.monitor.as_ref(), monitors, metrics.delays());
+    // With the zero that a rate begins at.
+    watcher.report(metrics);
+    watcher
 }
 
 fn batches(plan: &Plan) -> Batches {

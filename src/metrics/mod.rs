@@ -1,6 +1,7 @@
 //! Every metric in one table, and the handles that count. Documentation, dashboards and alert rules are checked against
 //! [`TABLE`]; labels come from closed sets and configured names only.
 
+mod monitors;
 mod pipeline;
 mod table;
 
@@ -8,11 +9,13 @@ use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
+use prometheus::process_collector::ProcessCollector;
 use prometheus::{
     Encoder, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder,
 };
 
-pub use pipeline::{FileKind, PipelineMetrics, Reload, ShardGauges};
+pub use monitors::{Bound, Flow, MonitorMetrics};
+pub use pipeline::{Delays, FileKind, Owner, PipelineMetrics, Reload, ShardGauges};
 use table::*;
 pub use table::{Definition, Kind, TABLE};
 
@@ -58,6 +61,13 @@ pub struct Metrics {
     schema_refused: GaugeVec,
     undeclared: IntCounterVec,
     conflicts: IntCounterVec,
+    event_delay: HistogramVec,
+    queue_messages: GaugeVec,
+    held_bytes: GaugeVec,
+    dlq_groups: GaugeVec,
+    dlq_newest_group: GaugeVec,
+    dlq_groups_rising: GaugeVec,
+    monitors: monitors::Monitors,
     /// The pipelines seen so far; also serialises [`Metrics::render`], which moves counters up to their ledgers.
     pipelines: Mutex<Vec<Arc<PipelineMetrics>>>,
 }
@@ -67,6 +77,8 @@ impl Metrics {
         let registry = Registry::new();
         let build_info = gauges(&registry, BUILD_INFO);
         build_info.with_label_values(&[version]).set(1.0);
+        // Memory, file handles, threads and CPU, by the names that all programs use.
+        registry.register(Box::new(ProcessCollector::for_self())).expect(REGISTERED);
         let store_up = gauges(&registry, STORE_UP).with_label_values(&[] as &[&str]);
         store_up.set(1.0);
         Self {
@@ -106,6 +118,13 @@ impl Metrics {
             schema_refused: gauges(&registry, SCHEMA_REFUSED),
             undeclared: counters(&registry, UNDECLARED),
             conflicts: counters(&registry, CONFLICTS),
+            event_delay: histograms(&registry, EVENT_DELAY),
+            queue_messages: gauges(&registry, QUEUE_MESSAGES),
+            held_bytes: gauges(&registry, HELD_BYTES),
+            dlq_groups: gauges(&registry, DLQ_GROUPS),
+            dlq_newest_group: gauges(&registry, DLQ_NEWEST_GROUP),
+            dlq_groups_rising: gauges(&registry, DLQ_GROUPS_RISING),
+            monitors: monitors::Monitors::new(&registry),
             pipelines: Mutex::default(),
             registry,
         }
@@ -136,6 +155,8 @@ impl Metrics {
             schema_refused: self.schema_refused.with_label_values(labels),
             undeclared: self.undeclared.with_label_values(labels),
             conflicts: self.conflicts.with_label_values(labels),
+            event_delay: self.event_delay.with_label_values(labels),
+            monitors: self.monitors.of(name),
             last_commit_ms: AtomicI64::new(0),
         });
         self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&pipeline));
@@ -184,6 +205,22 @@ impl Metrics {
         self.schema_info.with_label_values(&[pipeline, label]).set(1.0);
     }
 
+    /// Records how many messages wait in the pipeline's queue; `None`: nobody told.
+    pub fn set_queue_messages(&self, pipeline: &str, messages: Option<u64>) {
+        set_or_forget(&self.queue_messages, pipeline, messages.map(|messages| messages as f64));
+    }
+
+    /// Records the groups of dead letters in the store: how many are in each state, when the newest of those began that
+    /// nobody has dealt with, and how many get far more letters than before.
+    pub fn set_dlq_groups(&self, pipeline: &str, states: &[(&str, u64)], newest: Option<DateTime<Utc>>, rising: u64) {
+        for (state, groups) in states {
+            self.dlq_groups.with_label_values(&[pipeline, state]).set(*groups as f64);
+        }
+        let newest = newest.map(|at| at.timestamp_millis() as f64 / 1e3);
+        set_or_forget(&self.dlq_newest_group, pipeline, newest);
+        self.dlq_groups_rising.with_label_values(&[pipeline]).set(rising as f64);
+    }
+
     /// Records whether the last write to the store succeeded.
     pub fn set_store_up(&self, up: bool) {
         self.store_up.set(if up { 1.0 } else { 0.0 });
@@ -225,6 +262,9 @@ impl Metrics {
         self.oldest_unacked.with_label_values(&[name]).set(pipeline.oldest_unacked(now).as_seconds_f64());
         self.open_partitions.with_label_values(&[name]).set(pipeline.open_partitions() as f64);
         self.broker_connected.with_label_values(&[name]).set(pipeline.connected() as f64);
+        for owner in Owner::ALL {
+            self.held_bytes.with_label_values(&[name, owner.as_str()]).set(pipeline.held_bytes(owner) as f64);
+        }
         // No zero for "never": an alert on its age would take that for 1970.
         if let Some(at) = pipeline.last_commit() {
             self.last_commit.with_label_values(&[name]).set(at.timestamp_millis() as f64 / 1e3);
@@ -235,6 +275,15 @@ impl Metrics {
 /// Moves a counter up to `value`; callers are serialised by the lock on the pipelines.
 fn raise(counter: &IntCounter, value: u64) {
     counter.inc_by(value.saturating_sub(counter.get()));
+}
+
+/// Sets the gauge of a pipeline, or takes it away: no zero stands for what is not known.
+fn set_or_forget(gauges: &GaugeVec, pipeline: &str, value: Option<f64>) {
+    match value {
+        Some(value) => gauges.with_label_values(&[pipeline]).set(value),
+        // It may never have been there.
+        None => drop(gauges.remove_label_values(&[pipeline])),
+    }
 }
 
 const REGISTERED: &str = "the table names each metric once, with valid names";

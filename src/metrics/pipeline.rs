@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering::Relaxed};
 
 use chrono::{DateTime, Utc};
+use prometheus::local::LocalHistogram;
 use prometheus::{Gauge, Histogram, IntCounter};
 
+use super::monitors::MonitorMetrics;
 use crate::receipt::Ledger;
 use crate::rejection::Class;
 
@@ -52,6 +54,44 @@ impl Reload {
     }
 }
 
+/// What memory is held for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// Deliveries that are not sealed into a flush.
+    Bodies,
+    /// Their rows.
+    Batches,
+    /// Flushes that are encoded and not yet durable.
+    Files,
+}
+
+impl Owner {
+    pub const ALL: [Self; 3] = [Self::Bodies, Self::Batches, Self::Files];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Bodies => "bodies",
+            Self::Batches => "batches",
+            Self::Files => "files",
+        }
+    }
+}
+
+/// Delays of events, counted by one worker; others see them once they are flushed.
+#[derive(Debug)]
+pub struct Delays(LocalHistogram);
+
+impl Delays {
+    /// From the event's time to its arrival, in microseconds; what lies ahead is no delay.
+    pub fn observe(&mut self, micros: i64) {
+        self.0.observe(micros.max(0) as f64 / 1e6);
+    }
+
+    pub fn flush(&mut self) {
+        self.0.flush();
+    }
+}
+
 /// What one pipeline counts.
 pub struct PipelineMetrics {
     pub name: String,
@@ -78,6 +118,8 @@ pub struct PipelineMetrics {
     pub(super) schema_refused: Gauge,
     pub undeclared: IntCounter,
     pub conflicts: IntCounter,
+    pub(super) event_delay: Histogram,
+    pub monitors: MonitorMetrics,
     /// Milliseconds since 1970; 0: nothing was committed yet.
     pub(super) last_commit_ms: AtomicI64,
 }
@@ -90,6 +132,16 @@ impl PipelineMetrics {
             self.file_bytes.observe(bytes as f64);
             self.file_rows.observe(rows as f64);
         }
+    }
+
+    /// Where one worker counts delays of events.
+    pub fn delays(&self) -> Delays {
+        Delays(self.event_delay.local())
+    }
+
+    /// Bytes that its shards hold for that.
+    pub fn held_bytes(&self, owner: Owner) -> usize {
+        self.shards.iter().map(|shard| shard.held_bytes[owner as usize].load(Relaxed)).sum()
     }
 
     /// Counts a changed schema.
@@ -136,6 +188,8 @@ pub struct ShardGauges {
     /// Milliseconds since 1970 when the oldest held delivery arrived; 0: none is held.
     oldest_unacked: AtomicI64,
     open_partitions: AtomicUsize,
+    /// By [`Owner`].
+    held_bytes: [AtomicUsize; Owner::ALL.len()],
     connected: AtomicBool,
 }
 
@@ -153,6 +207,10 @@ impl ShardGauges {
 
     pub fn set_open_partitions(&self, count: usize) {
         self.open_partitions.store(count, Relaxed);
+    }
+
+    pub fn set_held_bytes(&self, owner: Owner, bytes: usize) {
+        self.held_bytes[owner as usize].store(bytes, Relaxed);
     }
 
     pub fn set_connected(&self, connected: bool) {

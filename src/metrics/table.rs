@@ -27,6 +27,8 @@ const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'stat
 
 const SECONDS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0];
 const SHORT_SECONDS: &[f64] = &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0];
+/// From what comes at once to what was held up for a week.
+const DELAYS: &[f64] = &[0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 21_600.0, 86_400.0, 604_800.0];
 const BYTES: &[f64] =
     &[4096.0, 65_536.0, 262_144.0, 1_048_576.0, 4_194_304.0, 16_777_216.0, 67_108_864.0, 268_435_456.0];
 const ROWS: &[f64] = &[1.0, 10.0, 100.0, 1_000.0, 5_000.0, 10_000.0, 20_000.0, 35_000.0, 50_000.0];
@@ -147,6 +149,75 @@ pub(super) const CONFLICTS: Definition = counter(
     &["pipeline"],
     "Events with a value of a type that the schema does not allow there: dead letters with a validate.type",
 );
+pub(super) const EVENT_DELAY: Definition = histogram(
+    "parqueduct_event_delay_seconds",
+    DELAYS,
+    "Time from an archived event's own time to its arrival; 0 where that lies ahead",
+);
+pub(super) const QUEUE_MESSAGES: Definition = gauge(
+    "parqueduct_queue_messages",
+    &["pipeline"],
+    "Messages that wait in the queue, without those that consumers hold; absent while that is not known",
+);
+pub(super) const HELD_BYTES: Definition = gauge(
+    "parqueduct_held_bytes",
+    &["pipeline", "owner"],
+    "Bytes held in memory: bodies of deliveries, rows of open batches (an estimate), files encoded and not yet durable",
+);
+pub(super) const DLQ_GROUPS: Definition =
+    gauge("parqueduct_dlq_groups", &["pipeline", "state"], "Groups of dead letters in the store, by their state");
+pub(super) const DLQ_NEWEST_GROUP: Definition = gauge(
+    "parqueduct_dlq_newest_group_timestamp_seconds",
+    &["pipeline"],
+    "When the newest group began that nobody has dealt with, in seconds since 1970; absent while there is none",
+);
+pub(super) const DLQ_GROUPS_RISING: Definition = gauge(
+    "parqueduct_dlq_groups_rising",
+    &["pipeline"],
+    "Groups that got ten times as many letters within the last hour as in any hour of the day before, and 50 at least",
+);
+pub(super) const MONITOR_SILENT: Definition = gauge(
+    "parqueduct_monitor_silent",
+    &["pipeline"],
+    "1 while nothing has come for longer than monitor.silence; only of pipelines with that key",
+);
+pub(super) const MONITOR_LAST_DELIVERY: Definition = gauge(
+    "parqueduct_monitor_last_delivery_timestamp_seconds",
+    &["pipeline"],
+    "When a delivery came last, or the process began, in seconds since 1970; only of pipelines with a monitor",
+);
+pub(super) const MONITOR_RATE: Definition = gauge(
+    "parqueduct_monitor_rate",
+    &["pipeline"],
+    "Deliveries a second over monitor.rate_within; absent until so much time has passed",
+);
+pub(super) const MONITOR_RATE_BOUND: Definition = gauge(
+    "parqueduct_monitor_rate_bound",
+    &["pipeline", "bound"],
+    "The configured bounds of that rate, in deliveries a second",
+);
+pub(super) const MONITOR_OUT_OF_BAND: Definition = gauge(
+    "parqueduct_monitor_out_of_band",
+    &["pipeline", "bound"],
+    "1 while this process gets fewer or more deliveries than that bound",
+);
+pub(super) const MONITOR_EVENTS: Definition = counter(
+    "parqueduct_monitor_events_total",
+    &["pipeline", "outcome"],
+    "Good events that rules and the search for personal data looked at, or left out above monitor.sample_above",
+);
+pub(super) const MONITOR_CHECKED: Definition = counter(
+    "parqueduct_monitor_checked_total",
+    &["pipeline", "rule"],
+    "Events that a rule of monitor.field was held against",
+);
+pub(super) const MONITOR_BROKEN: Definition =
+    counter("parqueduct_monitor_broken_total", &["pipeline", "rule"], "Events that break a rule of monitor.field");
+pub(super) const PERSONAL_DATA: Definition = counter(
+    "parqueduct_personal_data_total",
+    &["pipeline", "kind", "path"],
+    "Texts of events with personal data where none should be, by kind and the schema's path to the field",
+);
 pub(super) const BUILD_INFO: Definition =
     gauge("parqueduct_build_info", &["version"], "1, labelled with the program's version");
 
@@ -188,5 +259,20 @@ pub const TABLE: &[Definition] = &[
     SCHEMA_REFUSED,
     UNDECLARED,
     CONFLICTS,
+    EVENT_DELAY,
+    QUEUE_MESSAGES,
+    HELD_BYTES,
+    DLQ_GROUPS,
+    DLQ_NEWEST_GROUP,
+    DLQ_GROUPS_RISING,
+    MONITOR_SILENT,
+    MONITOR_LAST_DELIVERY,
+    MONITOR_RATE,
+    MONITOR_RATE_BOUND,
+    MONITOR_OUT_OF_BAND,
+    MONITOR_EVENTS,
+    MONITOR_CHECKED,
+    MONITOR_BROKEN,
+    PERSONAL_DATA,
     BUILD_INFO,
 ];

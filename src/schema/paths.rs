@@ -10,6 +10,13 @@ const SEGMENTS_MAX: usize = 16;
 /// Subschemas followed for one path segment; a schema may refer in circles.
 const PLACES_MAX: usize = 1_000;
 
+impl Schema {
+    /// The normalised form of `pointer` (RFC 6901) into the event `root`: what issues, and metrics, call that place.
+    pub fn normalised(&self, root: Value<'_>, pointer: &str) -> String {
+        normalise(self, root, pointer).0
+    }
+}
+
 /// The normalised form of `pointer` (RFC 6901, into the event `root`), and the value there.
 ///
 /// Array indices become `[*]`. A name becomes `{*}` unless some part of the schema that applies to its object declares it

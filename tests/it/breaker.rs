@@ -59,6 +59,7 @@ fn pipeline(schema: OnTrip) -> Pipeline {
             ours: OnTrip::Pause,
             pause: Duration::from_secs(2),
         },
+        monitor: None,
         dlq_rules: Vec::new(),
         body_bytes_max: orders::BODY_MAX,
         depth_max: orders::DEPTH_MAX,

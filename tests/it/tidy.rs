@@ -26,7 +26,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("config", &["config"]),
-    ("parts", &["archive", "broker", "decode", "dlq", "registry", "schema", "store"]),
+    ("parts", &["archive", "broker", "decode", "dlq", "monitor", "registry", "schema", "store"]),
     ("flows", &["ingest", "replay"]),
     ("rim", &["http", "cli", "app", "main"]),
 ];

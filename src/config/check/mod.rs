@@ -4,6 +4,7 @@
 mod events; // what a pipeline says of its events
 mod http;
 mod masked;
+mod monitor; // `[pipeline.monitor]`
 mod pipelines;
 mod rabbitmq;
 mod registry;
@@ -34,6 +35,11 @@ pub(super) fn config(root: &raw::Root, reader: &mut Reader<'_>, file: &std::path
         root.pipeline.as_ref().and_then(|given| pipelines::check(given, rules.as_deref().unwrap_or_default(), reader));
     relations(root, reader);
     rules.as_ref()?;
+    let mut pipelines = pipelines?;
+    // What is masked is known to be personal.
+    for personal in pipelines.iter_mut().filter_map(|pipeline| pipeline.monitor.as_mut()?.personal.as_mut()) {
+        personal.expected.clone_from(&dlq.as_ref()?.mask.pointers);
+    }
     Some(Config {
         file: file.to_owned(),
         instance: instance?,
@@ -52,7 +58,7 @@ pub(super) fn config(root: &raw::Root, reader: &mut Reader<'_>, file: &std::path
             unacked_age_max: run?.unacked_age_max.as_ref()?.value,
             schema_reload: Some(run?.schema_reload.as_ref()?.value).filter(|every| !every.is_zero()),
         },
-        pipelines: pipelines?,
+        pipelines,
     })
 }
 
@@ -87,6 +93,7 @@ fn dlq(dlq: &raw::Dlq, reader: &mut Reader<'_>) -> Option<Dlq> {
         merge: dlq.merge.as_ref()?.value,
         retain_resolved: dlq.retain_resolved.as_ref()?.value,
         retain_ignored: dlq.retain_ignored.as_ref()?.value,
+        groups_every: Some(dlq.groups_every.as_ref()?.value).filter(|every| !every.is_zero()),
     })
 }
 

@@ -99,6 +99,7 @@ const ABOUT_EVENTS: &[&str] = &[
     "open_partitions_max",
     "compression_level",
     "breaker",
+    "monitor",
 ];
 
 /// What the section says of its kind; `None` when what it says does not fit it, or something is missing.
@@ -137,6 +138,7 @@ fn pipeline(section: &raw::Pipeline, rules: &[Rule], reader: &mut Reader<'_>) ->
     let events = events::check(section, reader);
     let dedupe_window = dedupe_window(section, reader);
     let flush = flush(section, reader);
+    let monitor = super::monitor::check(section, reader);
     Some(Pipeline {
         name: name?,
         queue: queue?,
@@ -148,6 +150,7 @@ fn pipeline(section: &raw::Pipeline, rules: &[Rule], reader: &mut Reader<'_>) ->
         shards: bounded(&section.shards)?,
         flush: flush?,
         breaker: breaker(&section.breaker.as_ref()?.value)?,
+        monitor: monitor?,
         dlq_rules: super::rules::of_pipeline(rules, &section.name.as_ref()?.value.value),
         body_bytes_max: usize::try_from(section.body_max.as_ref()?.value.0).expect("bounded by its key"),
         depth_max: bounded(&section.depth_max)?,

@@ -42,6 +42,7 @@ pub(super) fn check(section: &raw::RabbitMq, reader: &mut Reader<'_>) -> Option<
         password: section.password.as_ref().map(|given| given.value.clone()),
         oauth2: oauth2?,
         management: management?,
+        depth_every: Some(section.depth_every.as_ref()?.value).filter(|every| !every.is_zero()),
         ca: ca?,
         cert: cert?,
         key: key?,

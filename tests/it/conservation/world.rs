@@ -210,6 +210,7 @@ impl World {
                 ours: OnTrip::Pause,
                 pause: Duration::from_secs(30),
             },
+            monitor: None,
             dlq_rules: Vec::new(),
             body_bytes_max: orders::BODY_MAX,
             depth_max: orders::DEPTH_MAX,

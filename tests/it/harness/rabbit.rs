@@ -227,6 +227,7 @@ pub fn config(uris: &[&str]) -> RabbitMq {
         password: None,
         oauth2: None,
         management: None,
+        depth_every: None,
         ca: None,
         cert: None,
         key: None,
