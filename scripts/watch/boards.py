@@ -199,19 +199,41 @@ def pipeline() -> dict:
         lines("Requests that sent spans", "By how they ended, since the processes started; those that fail are dropped.",
               [(or_none(f"sum by (outcome) (parqueduct_span_exports_total{{{STORE}}})"), "{{outcome}}")]),
     )
+    asked = row(
+        "Monitors: what the configuration asks of the events, and of how they flow",
+        lines("Rate and its bounds", "Deliveries a second over `monitor.rate_within`, of all processes, and the bounds. Outside of them ParqueductRateLow and "
+              "ParqueductRateHigh fire.",
+              [(f"sum by (pipeline) (parqueduct_monitor_rate{{{OURS}}})", "{{pipeline}}"),
+               (f"max by (pipeline, bound) (parqueduct_monitor_rate_bound{{{OURS}}})", "{{pipeline}} {{bound}}")], unit="ops", logarithmic=True),
+        states("Monitors that say no", "Of each process: silence, and too few or too many deliveries.",
+               f"max by (pipeline, bound) (parqueduct_monitor_out_of_band{{{OURS}}}) "
+               f"or max by (pipeline) (parqueduct_monitor_silent{{{OURS}}})", "{{pipeline}} {{bound}}",
+               {"0": ("well", "green"), "1": ("no", "red")}, (8, 8)),
+        lines("Since the last delivery", "Longer than `monitor.silence`, to all processes: ParqueductFlowSilent.",
+              [(f"time() - max by (pipeline) (parqueduct_monitor_last_delivery_timestamp_seconds{{{OURS}}})", "{{pipeline}}")], unit="s"),
+        lines("Broken rules a minute", "Events that break a rule of `monitor.field`, by its name. They are archived.",
+              [(f"60 * {rate('parqueduct_monitor_broken_total', 'pipeline, rule')}", "{{pipeline}} {{rule}}")], unit="cpm"),
+        lines("Checked by rules, and left out, a second", "Events that rules were held against, and those that nothing looked at, since there were more than `monitor.sample_above`.",
+              [(rate("parqueduct_monitor_checked_total", "pipeline, rule"), "{{pipeline}} {{rule}}"),
+               (rate("parqueduct_monitor_events_total", "pipeline, outcome"), "{{pipeline}} {{outcome}}")], unit="ops"),
+        lines("Personal data", "Texts of events with personal data where none should be, by kind and field, since the processes started.",
+              [(or_none(f"sum by (pipeline, kind, path) (parqueduct_personal_data_total{{{OURS}}})"), "{{pipeline}} {{kind}} {{path}}")]),
+    )
     memory = row(
-        "Memory and repeats",
+        "Memory, delay and repeats",
+        lines("Memory of a process, and its share by owner", "Resident memory, and what of it is known: bodies of deliveries, rows of open batches, and files that are not yet durable.",
+              [(f"sum by (instance) (process_resident_memory_bytes{{{STORE}}})", "{{instance}} resident"),
+               (f"sum by (instance, owner) (parqueduct_held_bytes{{{OURS}}})", "{{instance}} {{owner}}")], unit="bytes"),
+        lines("Event delay", "From an event's own time to its arrival: how late producers, and what lies between, are.",
+              quantiles("parqueduct_event_delay_seconds", "pipeline"), unit="s", logarithmic=True),
         lines("Held, by process", "Deliveries in flight. What a process takes grows with them; `prefetch` times shards is the most.",
               [(f"sum by (instance) (parqueduct_in_flight{{{OURS}}})", "{{instance}}")]),
-        lines("Bodies held, by process", "An estimate: deliveries in flight times the mean size of a body so far.",
-              [(f"sum by (instance) (parqueduct_in_flight{{{OURS}}} * parqueduct_received_bytes_total{{{OURS}}} "
-                f"/ (parqueduct_deliveries_total{{{OURS}}} > 0))", "{{instance}}")], unit="bytes"),
         lines("Repeats a second", "Suppressed: durable already, so acked and not written. Id reused: another event with the same id, archived, too.",
               [(rate("parqueduct_duplicates_suppressed_total"), "{{pipeline}} suppressed"),
                (rate("parqueduct_id_reused_total"), "{{pipeline}} id reused")], unit="ops", colors={"id reused": "orange"}),
     )
     return dashboard("pipeline", "Parqueduct: pipeline", "Where the time goes, what is written, and what is held.",
-                     VARIABLES, [stages, flush, files, schemas, memory])
+                     VARIABLES, [stages, flush, files, schemas, asked, memory])
 
 
 def dead_letters() -> dict:
@@ -256,6 +278,16 @@ def dead_letters() -> dict:
         lines("Breaker trips", "Times that most events began to fail, since the processes started.",
               [(f"sum by (pipeline, class) (parqueduct_breaker_trips_total{{{OURS}}})", "{{pipeline}} {{class}}")]),
     )
+    groups = row(
+        "Groups, counted every `dlq.groups_every`",
+        lines("Groups, by state", "`parqueduct dlq groups` lists them. A regressed one was resolved and came back: ParqueductGroupRegressed.",
+              [(f"max by (pipeline, state) (parqueduct_dlq_groups{{{OURS}}})", "{{pipeline}} {{state}}")], size=(8, 8)),
+        lines("Age of the newest group", "Of those that nobody has dealt with. Below an hour ParqueductNewGroup fires.",
+              [(f"time() - max by (pipeline) (parqueduct_dlq_newest_group_timestamp_seconds{{{OURS}}})", "{{pipeline}}")], unit="s",
+              size=(8, 8), logarithmic=True),
+        lines("Groups that rise", "Ten times as many letters within the last hour as in any hour of the day before: ParqueductGroupRising.",
+              [(f"max by (pipeline) (parqueduct_dlq_groups_rising{{{OURS}}})", "{{pipeline}}")], size=(8, 8)),
+    )
     upkeep = row(
         "In the store",
         lines("Files a minute", "Of dead letters, of bodies too large for their row, and of what became of letters given back.",
@@ -269,7 +301,7 @@ def dead_letters() -> dict:
               [(f"sum by (pipeline) (parqueduct_dlq_merge_failures_total{{{OURS}}})", "{{pipeline}}")], size=(6, 8)),
     )
     return dashboard("dead-letters", "Parqueduct: dead letters", "Which events fail, why, and what that costs of the objective.",
-                     VARIABLES, [budget, causes, upkeep])
+                     VARIABLES, [budget, causes, groups, upkeep])
 
 
 def broker_and_store() -> dict:
@@ -282,11 +314,13 @@ def broker_and_store() -> dict:
         lines("Oldest unacked, by process", f"The lines are {UNACKED_AGE_MAX} s, where /readyz says no, and 30 minutes, where RabbitMQ takes deliveries back.",
               [(f"max by (instance) (parqueduct_oldest_unacked_seconds{{{OURS}}})", "{{instance}}")], unit="s",
               bounds=[(UNACKED_AGE_MAX, "orange"), (CONSUMER_TIMEOUT, "red")]),
+        lines("Waiting in the queues", "Ready messages, as asked every `rabbitmq.depth_every`. Growing while nothing is settled: ParqueductQueueGrows.",
+              [(f"max by (pipeline) (parqueduct_queue_messages{{{OURS}}})", "{{pipeline}}")]),
         lines("Requeued, by cause", "Deliveries that went back to the queue, since the processes started.",
-              [(f"sum by (cause) (parqueduct_requeued_total{{{OURS}}})", "{{cause}}")], stacked=True, size=(12, 8)),
+              [(f"sum by (cause) (parqueduct_requeued_total{{{OURS}}})", "{{cause}}")], stacked=True),
         lines("Settlements lost", "Acks that did not reach the broker after their flush was durable, since the processes started. "
               "The deliveries come back, and are suppressed.",
-              [(f"sum by (pipeline) (parqueduct_settlements_lost_total{{{OURS}}})", "{{pipeline}}")], size=(12, 8)),
+              [(f"sum by (pipeline) (parqueduct_settlements_lost_total{{{OURS}}})", "{{pipeline}}")]),
     )
     rabbitmq = row(
         "RabbitMQ, as its own plugin tells: rabbitmq_prometheus",

@@ -24,6 +24,15 @@ NOT_HERE = {
     "ParqueductMergeFailing": "rounds of merging are 15 minutes apart, in quick motion too",
     "ParqueductSmallFiles": "counts the files of a day",
     "ParqueductPanics": "is a defect, and there is none to be had",
+    "ParqueductFlowSilent": "the monitor of the stack has a bound that nothing breaks",
+    "ParqueductRateLow": "the monitor of the stack has a bound that nothing breaks",
+    "ParqueductRateHigh": "the monitor of the stack has a bound that nothing breaks",
+    "ParqueductRuleBroken": "takes events that break a rule, and those here are flights as they were",
+    "ParqueductPersonalData": "takes events about persons, and those here are flights as they were",
+    "ParqueductUndeclaredFields": "compares with yesterday",
+    "ParqueductGroupRegressed": "takes somebody who resolves a group",
+    "ParqueductGroupRising": "compares with yesterday",
+    "ParqueductQueueGrows": "ParqueductNothingArchived and ParqueductNotConsuming tell sooner what makes it fire",
 }
 
 
@@ -231,6 +240,7 @@ def schedule(drill: Drill) -> list[Fault]:
 
     return [
         Fault("one event in ten is bad", bad_events(0.1), (
+            one("NewGroup", 40, hour, flights),
             one("BudgetBurnFast", 40, s("10m"), flights),
             one("BudgetBurn", 50, s("45m"), flights),
             one("BudgetBurnSlow", 40 + s("40m"), s("3h"), flights, later=True),

@@ -17,6 +17,10 @@ HOME = ROOT / "dashboards" / "grafana"
 STILL = {
     "Not accounted for": "a ledger that does not close is a defect",
     "Made by a panic": "a panic is a defect",
+    "Monitors that say no": "no fault breaks what the stack's monitor asks",
+    "Broken rules a minute": "no fault makes events that break a rule",
+    "Personal data": "the events of the stack hold none",
+    "Groups that rise": "takes a day to compare with",
 }
 
 

@@ -16,6 +16,10 @@ LOOK_SECONDS = 0.5
 SLACK_SECONDS = 10
 
 
+# What may follow from any fault: events that fail in a way that they did not before, a queue that nobody empties.
+FOLLOWS = ("ParqueductNewGroup", "ParqueductQueueGrows")
+
+
 @dataclass(frozen=True)
 class Expected:
     """An alert that a fault must set off, within so many seconds of its start, and that must be over so many after its end.
@@ -149,8 +153,9 @@ def judge(stack: Stack, episodes: list[Episode], found: list[Firing], watch: Wat
         if n in explained:
             continue
         during = next((each for each in reversed(episodes) if each.began <= one.since), episodes[0])
+        follows = FOLLOWS if during.name != "quiet" else ()
         # Other pipelines and processes may suffer from the same.
-        if one.labels["alertname"] not in {*during.allowed, *(expected.alert for expected in during.expected)}:
+        if one.labels["alertname"] not in {*follows, *during.allowed, *(expected.alert for expected in during.expected)}:
             where = " ".join(one.labels.get(name, "") for name in ("pipeline", "instance", "kind", "cause"))
             findings.append(f"{during.name}: {one.labels['alertname']} fired, {one.since - during.began:.0f} s after its start ({where.strip()})")
     return rows, findings + notifications(stack, found, watch)

@@ -597,7 +597,7 @@ section! {
         /// The kinds that are looked for.
         personal_kinds: Vec<Given<personal::Kind>> = default(["card", "iban", "email", "us-ssn", "es-dni", "it-cf", "fr-nir", "br-cpf"]);
         /// Fields with personal data that are counted by name; further ones count as "other".
-        personal_paths_max: u64 = default(50), within 0 to 1000;
+        personal_paths_max: u64 = default(20), within 0 to 1000;
         /// When a shard gets more events than this, only so many are looked at, evenly spread. With personal_data =
         /// "dead-letter" texts of all events are.
         sample_above: Rate = default("1000/s"), within "1/s" to "1000000/s";

@@ -76,7 +76,10 @@ pub async fn run_pipeline(parts: PipelineParts, stop: Stop) -> Result<(), ShardP
         shards.spawn(run_shard(parts.clone(), shared.clone(), shard, stop.clone()));
     }
     let mut flow = config.monitor.as_ref().map(FlowWatch::new);
-    flow.iter().for_each(|flow| flow.begin(&parts.metrics.monitors));
+    if let Some(flow) = &flow {
+        flow.begin(&parts.metrics.monitors);
+        parts.metrics.monitors.set_last_delivery((parts.surroundings.now)());
+    }
     let (mut look_at_flow, began) = (tokio::time::interval(FLOW_LOOK), Instant::now());
     let mut panicked = false;
     let mut next_look = tokio::time::interval(parts.flush_grace);

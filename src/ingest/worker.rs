@@ -594,7 +594,10 @@ fn dead_letter_origins(plan: &Plan, shard: u16) -> Vec<Arc<DeadLetterOrigin>> {
 /// What looks at the events, and counts for `metrics`.
 fn watcher(plan: &Plan, metrics: &PipelineMetrics) -> Watcher {
     let monitors = plan.events.iter().map(|event| event.monitor.clone());
-    Watcher::new(plan.config.monitor.as_ref(), monitors, metrics.delays())
+    let mut watcher = Watcher::new(plan.config.monitor.as_ref(), monitors, metrics.delays());
+    // With the zero that a rate begins at.
+    watcher.report(metrics);
+    watcher
 }
 
 fn batches(plan: &Plan) -> Batches {

@@ -189,7 +189,7 @@ pub(super) const MONITOR_SILENT: Definition = gauge(
 pub(super) const MONITOR_LAST_DELIVERY: Definition = gauge(
     "parqueduct_monitor_last_delivery_timestamp_seconds",
     &["pipeline"],
-    "When a delivery came last, in seconds since 1970; only of pipelines with a monitor",
+    "When a delivery came last, or the process began, in seconds since 1970; only of pipelines with a monitor",
 );
 pub(super) const MONITOR_RATE: Definition = gauge(
     "parqueduct_monitor_rate",

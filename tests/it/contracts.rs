@@ -6,8 +6,10 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
-use parqueduct::metrics::{Definition, FileKind, Kind, Metrics, TABLE};
+use parqueduct::metrics::{Bound, Definition, FileKind, Flow, Kind, Metrics, TABLE};
+use parqueduct::personal;
 use parqueduct::receipt::Tally;
 use parqueduct::rejection::Code;
 use serde_json::Value;
@@ -166,7 +168,7 @@ fn row(metric: &Definition) -> String {
 }
 
 /// A scrape of so many pipelines, each of which met everything that a label can say.
-fn fullest_scrape(pipelines: usize) -> Vec<u8> {
+fn fullest_scrape(pipelines: usize) -> (Vec<u8>, Duration) {
     let metrics = Metrics::new("1.2.3");
     let now = chrono::DateTime::from_timestamp(1_800_000_000, 0).unwrap();
     for n in 0..pipelines {
@@ -177,17 +179,39 @@ fn fullest_scrape(pipelines: usize) -> Vec<u8> {
         pipeline.ledger.receive(received, received).settle(&tally);
         FileKind::ALL.iter().for_each(|kind| pipeline.file_written(*kind, 10_000, 40));
         pipeline.committed(now);
+        let states = ["open", "acknowledged", "resolved", "regressed", "ignored"].map(|state| (state, 200));
+        metrics.set_dlq_groups(&pipeline.name, &states, Some(now), 20);
+        metrics.set_queue_messages(&pipeline.name, Some(1_000_000));
+        let monitors = &pipeline.monitors;
+        monitors.set_last_delivery(now);
+        let yes = Some(true);
+        monitors.set_flow(Flow { rate: Some(12.5), too_few: yes, too_many: yes, silent: yes });
+        [Bound::Min, Bound::Max].into_iter().for_each(|bound| monitors.set_bound(bound, 10.0));
+        monitors.looked(1_000, 1_000);
+        (0..5).for_each(|rule| monitors.held_against(&format!("rule-of-a-field-{rule}"), 1_000, 10));
+        for path in 0..60 {
+            monitors.found_personal(personal::Kind::ALL[path % 8].as_str(), &format!("/items/[*]/field-{path}"), 20, 3);
+        }
     }
-    let began = tokio::time::Instant::now();
-    let text = metrics.render(now);
-    println!("{pipelines} pipelines: {} bytes in {:?}", text.len(), began.elapsed());
-    text
+    // The first time it makes what later ones find.
+    metrics.render(now);
+    let scrape = || {
+        let began = Instant::now();
+        (metrics.render(now), began.elapsed())
+    };
+    // Others use the machine, too: the best of some tells what it takes.
+    let (text, took) = (0..10).map(|_| scrape()).min_by_key(|(_, took)| *took).expect("some");
+    println!("{pipelines} pipelines: {} bytes in {took:?}", text.len());
+    (text, took)
 }
 
+/// Fifty pipelines, with a thousand groups, five rules and more paths than are told apart each. Of a program without optimisation
+/// four times as long is allowed.
 #[test]
-fn a_scrape_of_fifty_pipelines_that_met_every_code_is_below_a_megabyte() {
-    let bytes = fullest_scrape(50).len();
-    assert!(bytes < 1_000_000, "{bytes} bytes");
+fn a_scrape_of_fifty_pipelines_that_met_everything_is_below_a_megabyte_and_quick() {
+    let (text, took) = fullest_scrape(50);
+    assert!(text.len() < 1_000_000, "{} bytes", text.len());
+    assert!(took < Duration::from_millis(200), "{took:?}");
 }
 
 #[test]
@@ -199,7 +223,7 @@ fn promtool_finds_nothing_in_a_scrape() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    check.stdin.take().unwrap().write_all(&fullest_scrape(1)).unwrap();
+    check.stdin.take().unwrap().write_all(&fullest_scrape(1).0).unwrap();
     let done = check.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).into_owned();
     assert!(done.status.success() && said.trim().is_empty(), "{said}");
@@ -245,10 +269,12 @@ fn selectors(expression: &str) -> Vec<(&str, Vec<&str>)> {
     found
 }
 
-/// Whether an expression asks for what our rules record, for our alerts, or for what RabbitMQ's own plugin tells.
+/// Whether an expression asks for what our rules record, for our alerts, for what RabbitMQ's own plugin tells, or for what every
+/// process tells of itself.
 fn is_about_us(expression: &str) -> bool {
     let mut names = expression.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
-    !recorded_names(expression).is_empty() || names.any(|name| name == "ALERTS" || name.starts_with("rabbitmq_"))
+    !recorded_names(expression).is_empty()
+        || names.any(|name| name == "ALERTS" || name.starts_with("rabbitmq_") || name.starts_with("process_"))
 }
 
 fn unknown_labels(expression: &str) -> Vec<String> {

@@ -22,6 +22,7 @@ mod json_schema_suite;
 mod letters;
 mod main_job;
 mod model;
+mod monitors;
 mod outage;
 mod poison;
 mod registry;
