@@ -155,7 +155,17 @@ const UNDECLARED: Definition = counter(
 const CONFLICTS: Definition = counter(
     "parqueduct_schema_conflicts_total",
     &["pipeline"],
-    "Events with a value of a type that the schema does not allow there: dead letters with a validate.type",
+    "Events with a value of a type that the schema does not allow there: dead letters with a validate.type, of a learned schema also with a validate.format",
+);
+const NEW_FIELDS: Definition = counter(
+    "parqueduct_schema_new_fields_total",
+    &["pipeline"],
+    "Fields that events have and their learned schema does not declare, each counted once by each process",
+);
+const SCHEMA_REVISION: Definition = gauge(
+    "parqueduct_schema_revision",
+    &["pipeline"],
+    "Revision of the learned schema in use, 0 while it is learned; absent where schemas are written",
 );
 const BUILD_INFO: Definition = gauge("parqueduct_build_info", &["version"], "1, labelled with the program's version");
 
@@ -197,6 +207,8 @@ pub const TABLE: &[Definition] = &[
     SCHEMA_REFUSED,
     UNDECLARED,
     CONFLICTS,
+    NEW_FIELDS,
+    SCHEMA_REVISION,
     BUILD_INFO,
 ];
 
@@ -239,6 +251,8 @@ pub struct Metrics {
     schema_refused: GaugeVec,
     undeclared: IntCounterVec,
     conflicts: IntCounterVec,
+    new_fields: IntCounterVec,
+    schema_revision: GaugeVec,
     /// The pipelines seen so far; also serialises [`Metrics::render`], which moves counters up to their ledgers.
     pipelines: Mutex<Vec<Arc<PipelineMetrics>>>,
 }
@@ -287,6 +301,8 @@ impl Metrics {
             schema_refused: gauges(&registry, SCHEMA_REFUSED),
             undeclared: counters(&registry, UNDECLARED),
             conflicts: counters(&registry, CONFLICTS),
+            new_fields: counters(&registry, NEW_FIELDS),
+            schema_revision: gauges(&registry, SCHEMA_REVISION),
             pipelines: Mutex::default(),
             registry,
         }
@@ -317,6 +333,8 @@ impl Metrics {
             schema_refused: self.schema_refused.with_label_values(labels),
             undeclared: self.undeclared.with_label_values(labels),
             conflicts: self.conflicts.with_label_values(labels),
+            new_fields: self.new_fields.with_label_values(labels),
+            learning: Mutex::default(),
             last_commit_ms: AtomicI64::new(0),
         });
         self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&pipeline));
@@ -406,6 +424,14 @@ impl Metrics {
         self.oldest_unacked.with_label_values(&[name]).set(pipeline.oldest_unacked(now).as_seconds_f64());
         self.open_partitions.with_label_values(&[name]).set(pipeline.open_partitions() as f64);
         self.broker_connected.with_label_values(&[name]).set(pipeline.connected() as f64);
+        let revision = match pipeline.learning() {
+            Learning::Not => None,
+            Learning::Waits { .. } => Some(0),
+            Learning::Done { revision } => Some(revision),
+        };
+        if let Some(revision) = revision {
+            self.schema_revision.with_label_values(&[name]).set(revision.into());
+        }
         // No zero for "never": an alert on its age would take that for 1970.
         if let Some(at) = pipeline.last_commit() {
             self.last_commit.with_label_values(&[name]).set(at.timestamp_millis() as f64 / 1e3);
@@ -456,6 +482,18 @@ impl Reload {
     }
 }
 
+/// Whether a pipeline learns its schema.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Learning {
+    /// It has one.
+    #[default]
+    Not,
+    /// It waits for events to learn of.
+    Waits { events: u64, wanted: u64 },
+    /// It has learned it.
+    Done { revision: u32 },
+}
+
 /// What one pipeline counts.
 pub struct PipelineMetrics {
     pub name: String,
@@ -482,6 +520,8 @@ pub struct PipelineMetrics {
     schema_refused: Gauge,
     pub undeclared: IntCounter,
     pub conflicts: IntCounter,
+    pub new_fields: IntCounter,
+    learning: Mutex<Learning>,
     /// Milliseconds since 1970; 0: nothing was committed yet.
     last_commit_ms: AtomicI64,
 }
@@ -504,6 +544,15 @@ impl PipelineMetrics {
     /// Records whether the files of a schema say something that was refused.
     pub fn set_schema_refused(&self, refused: bool) {
         self.schema_refused.set(if refused { 1.0 } else { 0.0 });
+    }
+
+    /// Records how far the pipeline is with learning its schema.
+    pub fn set_learning(&self, learning: Learning) {
+        *self.learning.lock().unwrap_or_else(PoisonError::into_inner) = learning;
+    }
+
+    pub fn learning(&self) -> Learning {
+        *self.learning.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Records that a flush is durable as of `at`; of several shards the latest counts.

@@ -194,6 +194,10 @@ def pipeline() -> dict:
               [(rate("parqueduct_undeclared_fields_total"), "{{pipeline}}")], unit="ops"),
         lines("Events of a wrong type a second", "A value is not of its declared type: producers and schema disagree.",
               [(rate("parqueduct_schema_conflicts_total"), "{{pipeline}}")], unit="ops"),
+        lines("New fields of learned schemas", "With `schema = \"infer\"`: fields that are not declared, each once, since the processes started. The log names them.",
+              [(f"sum by (pipeline) (parqueduct_schema_new_fields_total{{{OURS}}})", "{{pipeline}}")]),
+        lines("Revision of learned schemas", "By process; 0 while the first is learned. All of a pipeline are at the same, but for seconds.",
+              [(f"max by (pipeline, instance) (parqueduct_schema_revision{{{OURS}}})", "{{pipeline}} {{instance}}")]),
         lines("Questions to the schema registry", "By how they ended, since the processes started; while there is trouble, deliveries wait.",
               [(f"sum by (outcome) (parqueduct_registry_requests_total{{{STORE}}})", "{{outcome}}")]),
     )

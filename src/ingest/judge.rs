@@ -9,6 +9,7 @@ use crate::decode::{Decoder, Limits, Wire, Writers};
 use crate::dlq::death::{self, Death};
 use crate::event::{Delivery, Message, Unreadable};
 use crate::ingest::arrival::Arrival;
+use crate::ingest::learned::Sightings;
 use crate::ingest::select::{self, Unknown, fits_event, fits_message};
 use crate::ingest::{EventPlan, Plan};
 use crate::rejection::{Code, Issue, Rejection};
@@ -44,6 +45,8 @@ pub struct Judge {
     /// The decoder of each type of events.
     decoder_of: Vec<usize>,
     unknown: Unknown,
+    /// Looks at good events that have more than their learned schema says.
+    sightings: Option<Arc<Sightings>>,
     /// A body that came compressed.
     plain: Vec<u8>,
 }
@@ -64,7 +67,12 @@ impl Judge {
         let decoder_of = decoder_of.collect();
         let decoders = wires.into_iter().map(|wire| Decoder::new(wire, limits)).collect();
         let (writers, unknown) = (plan.writers(), Unknown::default());
-        Self { writers, decoders, decoder_of, unknown, plain: Vec::new(), plan }
+        Self { writers, decoders, decoder_of, unknown, sightings: None, plain: Vec::new(), plan }
+    }
+
+    /// The same, which shows `sightings` what good events have beside their columns.
+    pub fn showing(self, sightings: Option<Arc<Sightings>>) -> Self {
+        Self { sightings, ..self }
     }
 
     /// Decodes and validates `arrival` and appends it to `batches` as the row of the flush's delivery `number`. With
@@ -93,15 +101,21 @@ impl Judge {
             let rejection = unreadable(&delivery.message.unreadable);
             return Err(undecoded(Unread { rejection, event: plan.candidate(&delivery.message, 0, &self.writers) }));
         }
+        let sightings = self.sightings.clone();
         let judged = self.read(&delivery.message, arrival.event, |place, tape| {
             // By a closure of its own: the borrow is as short as one call.
             let mut asked = is_repeat.as_mut().map(|is_repeat| |id: &str, hash: &[u8; 16]| is_repeat(id, hash));
             let is_repeat = asked.as_mut().map(|asked| asked as IsRepeat<'_>);
-            archive_event(&plan, place, number, arrival, tape, batches, is_repeat).map_err(|rejection| Rejected {
+            let archived = archive_event(&plan, place, number, arrival, tape, batches, is_repeat);
+            let (verdict, has_extra) = archived.map_err(|rejection| Rejected {
                 rejection,
                 event_id: readable_id(&plan.events[place], delivery, tape),
                 event: Some(place),
-            })
+            })?;
+            if let (true, Some(sightings)) = (has_extra, &sightings) {
+                sightings.observe(tape.root(), delivery.received_at);
+            }
+            Ok(verdict)
         });
         judged.map_err(undecoded)?
     }
@@ -123,7 +137,7 @@ impl Judge {
         known: Option<usize>,
         mut then: impl FnMut(usize, &Tape<'_>) -> R,
     ) -> Result<R, Unread> {
-        let Self { plan, writers, decoders, decoder_of, unknown, plain } = self;
+        let Self { plan, writers, decoders, decoder_of, unknown, plain, .. } = self;
         let types = &plan.config.events;
         // What the first that could be decoded is told by, and why the first that could not be was refused.
         let (mut kind, mut refused) = (None, None);
@@ -182,7 +196,7 @@ impl Plan {
 }
 
 /// Decodes the body of `message`, decompressed into `plain` where it says that it is compressed.
-fn decode<R>(
+pub(super) fn decode<R>(
     decoder: &mut Decoder,
     plain: &mut Vec<u8>,
     message: &Message,
@@ -239,6 +253,7 @@ fn unreadable(parts: &[Unreadable]) -> Rejection {
     Rejection::new(issues)
 }
 
+/// The verdict, and whether something of the event is in `_extra`.
 fn archive_event(
     pipeline: &Plan,
     place: usize,
@@ -247,7 +262,7 @@ fn archive_event(
     tape: &Tape<'_>,
     batches: &mut Batches,
     is_repeat: Option<IsRepeat<'_>>,
-) -> Result<Verdict, Rejection> {
+) -> Result<(Verdict, bool), Rejection> {
     let plan = &pipeline.events[place];
     if let Some(of_others) = &plan.of_others {
         of_others.check(tape)?;
@@ -263,7 +278,7 @@ fn archive_event(
     if let (Some(is_repeat), Some(id)) = (is_repeat, id)
         && is_repeat(id, &body_hash)
     {
-        return Ok(Verdict::Repeat);
+        return Ok((Verdict::Repeat, false));
     }
     let letter = arrival.letter().map(|letter| letter.to_string());
     let row = Row {
@@ -278,8 +293,8 @@ fn archive_event(
         message: &delivery.message,
     };
     match batches.push(place, &row) {
-        Ok(()) => Ok(Verdict::Archived),
-        Err(Refused::Full) => Ok(Verdict::Full),
+        Ok(has_extra) => Ok((Verdict::Archived, has_extra)),
+        Err(Refused::Full) => Ok((Verdict::Full, false)),
         Err(Refused::Row(rejection)) => Err(rejection),
     }
 }
