@@ -6,16 +6,18 @@ use crate::app::foresee::{Foreseen, foresee};
 use crate::app::{self, machine};
 use crate::broker::ConnectError;
 use crate::broker::inspect::{Existence, Inspection, QueueFindings, inspect};
-use crate::config::{Finding, Loaded, Pipeline, Severity};
+use crate::config::{self, Config, Finding, Infer, Loaded, NewFields, Pipeline, Severity};
 use crate::ingest::chain;
+use crate::ingest::learned::Revisions;
 use crate::metrics::Metrics;
 
 /// Schemas that cannot be used, and what is odd about those that can.
 pub fn check_schemas(loaded: &Loaded) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for pipeline in &loaded.config.pipelines {
+    // What is learned is no matter of the configuration.
+    for pipeline in loaded.config.pipelines.iter().filter(|pipeline| pipeline.infer.is_none()) {
         let name = Some(pipeline.name.as_str());
-        match app::compile(&loaded.config, pipeline, None) {
+        match app::compile(&loaded.config, pipeline, &app::Texts::default(), None) {
             Ok(plan) => {
                 for warning in plan.events.iter().flat_map(|event| event.schema.warnings()) {
                     let mend = "correct the schema, or ignore this";
@@ -29,6 +31,34 @@ pub fn check_schemas(loaded: &Loaded) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// What is to be said of pipelines that learn their schema, a line each; with `connect` also how far they are.
+pub async fn told_of_learned(config: &Config, connect: bool) -> Vec<String> {
+    let store = if connect { app::open_store(config, &Arc::new(Metrics::new(crate::VERSION))).ok() } else { None };
+    let mut lines = Vec::new();
+    for (pipeline, infer) in config.pipelines.iter().filter_map(|all| Some((all, all.infer.as_ref()?))) {
+        let Infer { events, patience, new_fields, .. } = infer;
+        let becomes = match new_fields {
+            NewFields::Adopt => "new fields become columns once as many events had them",
+            NewFields::Report => "new fields are told of, and stay in _extra",
+        };
+        let patience = config::show_duration(*patience);
+        let mut line = format!(
+            "pipeline {}: its schema is learned of the first {events} events, or of those within {patience}; {becomes}",
+            pipeline.name
+        );
+        if let Some(store) = &store {
+            let revisions = Revisions::new(store.clone(), &pipeline.events[0]);
+            line += &match revisions.newest().await {
+                Ok(Some(revision)) => format!("; in use is {}", revisions.path(revision.number)),
+                Ok(None) => "; it is not learned yet".to_owned(),
+                Err(error) => format!("; how far it is cannot be told: {}", chain(&error)),
+            };
+        }
+        lines.push(line);
+    }
+    lines
 }
 
 /// Asks the brokers about the queues, and the store whether it takes writes.

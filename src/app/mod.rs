@@ -10,6 +10,7 @@ mod depth; // how long the queues are
 mod files; // files of lines, plain or compressed, and their hash; files in the making
 mod foresee; // what the broker would do to our messages by itself
 mod groups; // the groups of dead letters, for metrics
+mod learned; // schemas that are learned, while they are in use
 mod logs; // where log lines go, and how they look
 mod machine; // who we are, and whether another process still lives
 mod otlp; // spans of flushes, to a collector
@@ -19,8 +20,9 @@ mod run; // `parqueduct run`
 mod take; // `parqueduct ingest`
 mod tend; // merging and retention of dead letters, beside the pipelines
 
-pub use check::{check_connections, check_schemas};
+pub use check::{check_connections, check_schemas, told_of_learned};
 pub use files::{FileDraft, FileInput, open_lines};
+pub use learned::Texts;
 pub use logs::start_logs;
 pub use machine::{actor, broker_surroundings, liveness, now, owner, surroundings};
 pub use replays::{replays, replays_over};
@@ -62,12 +64,17 @@ pub fn schemas(config: &Config, metrics: &Arc<Metrics>) -> Option<Arc<Schemas>> 
     Some(Arc::new(Schemas::new(client, registry, machine::surroundings().seed)))
 }
 
-/// Compiles one pipeline of the configuration.
+/// Compiles one pipeline of the configuration; a schema that is learned is among `learned`.
 ///
 /// # Errors
 /// What is wrong with its schema.
-pub fn compile(config: &Config, pipeline: &config::Pipeline, schemas: Option<Arc<Schemas>>) -> anyhow::Result<Plan> {
-    Ok(compile_through(config, pipeline, &|path| std::fs::read(path), schemas)?)
+pub fn compile(
+    config: &Config,
+    pipeline: &config::Pipeline,
+    learned: &Texts,
+    schemas: Option<Arc<Schemas>>,
+) -> anyhow::Result<Plan> {
+    Ok(compile_through(config, pipeline, &|path| learned.open(path), schemas)?)
 }
 
 /// The same with schemas read through `read`.

@@ -16,8 +16,9 @@ use tracing::{error, info};
 use crate::app::{api, compile_through};
 use crate::config::{self, Config};
 use crate::dlq::veil::Veil;
-use crate::ingest::{Difference, Plan, PlanError, Plans, Schemas, chain};
+use crate::ingest::{Difference, Plan, PlanError, Plans, Schemas, SuccessionError, chain};
 use crate::metrics::{Metrics, PipelineMetrics, Reload};
+use crate::schema::ReadFile;
 
 /// Columns that a log line names.
 const NAMED_MAX: usize = 10;
@@ -34,14 +35,113 @@ pub(super) struct InUse {
     pub veils: watch::Receiver<Arc<Veil>>,
 }
 
-/// Looks at the files of one pipeline's schemas.
-pub(super) struct Watch {
+/// A pipeline's plan in use, and what comes in its place.
+pub(super) struct Seat {
     config: Arc<Config>,
-    pipeline: config::Pipeline,
-    metrics: Arc<PipelineMetrics>,
+    pub pipeline: config::Pipeline,
+    pub metrics: Arc<PipelineMetrics>,
     plans: watch::Sender<Arc<Plan>>,
     veils: watch::Sender<Arc<Veil>>,
     schemas: Option<Arc<Schemas>>,
+}
+
+impl Seat {
+    /// Seats what `compile` makes of `pipeline`.
+    fn new(
+        config: &Arc<Config>,
+        pipeline: &config::Pipeline,
+        metrics: &Metrics,
+        schemas: Option<Arc<Schemas>>,
+        plan: Plan,
+        veil: Veil,
+    ) -> (Self, InUse) {
+        let counted = metrics.pipeline(&pipeline.name, usize::from(pipeline.shards));
+        let (veils, veils_in_use) = watch::channel(Arc::new(veil));
+        let (plans, plans_in_use) = watch::channel(Arc::new(plan));
+        let seat = Self {
+            config: Arc::clone(config),
+            pipeline: pipeline.clone(),
+            metrics: Arc::clone(&counted),
+            plans,
+            veils,
+            schemas,
+        };
+        (seat, InUse { metrics: counted, plans: plans_in_use, veils: veils_in_use })
+    }
+
+    /// A seat that is kept free until the schema is learned: the plan in it judges nothing.
+    ///
+    /// # Errors
+    /// What is wrong with the pipeline, whatever its schema.
+    pub fn kept_free(
+        config: &Arc<Config>,
+        pipeline: &config::Pipeline,
+        metrics: &Metrics,
+    ) -> Result<(Self, InUse), PlanError> {
+        let plan = compile_through(config, pipeline, &|_| Ok(b"{}".to_vec()), None)?;
+        Ok(Self::new(config, pipeline, metrics, None, plan, Veil::of_unknown(&config.dlq.mask)))
+    }
+
+    /// The pipeline with its schema read through `read`.
+    ///
+    /// # Errors
+    /// What is wrong with the schema.
+    pub fn compile(&self, read: ReadFile<'_>) -> Result<Plan, PlanError> {
+        compile_through(&self.config, &self.pipeline, read, self.schemas.clone())
+    }
+
+    /// Gives the seat to `plan`, the first that judges.
+    pub fn give(&self, plan: Plan) {
+        self.veils.send_replace(Arc::new(api::veil(&self.config.dlq.mask, &plan)));
+        self.plans.send_replace(Arc::new(plan));
+    }
+
+    /// The plan in use.
+    pub fn plan(&self) -> Arc<Plan> {
+        Arc::clone(&self.plans.borrow())
+    }
+
+    /// What changes with `plan`.
+    ///
+    /// # Errors
+    /// Why it cannot follow the one in use.
+    pub fn succeeded_by(&self, plan: &Plan) -> Result<Vec<Difference>, SuccessionError> {
+        self.plans.borrow().succeeded_by(plan)
+    }
+
+    /// Takes `plan` in the place of the one in use; `false`: it says the same.
+    pub fn take(&self, plan: Plan, differences: &[Difference]) -> bool {
+        self.metrics.set_schema_refused(false);
+        for Difference { label, comparison } in differences {
+            info!(
+                pipeline = %self.pipeline.name,
+                schema = %label,
+                backward = comparison.backward().as_str(),
+                forward = comparison.forward().as_str(),
+                columns = %first_of(&comparison.storage),
+                "a changed schema is taken: it judges what comes from here on",
+            );
+        }
+        if differences.is_empty() {
+            return false;
+        }
+        // The veil first: before there are dead letters of it.
+        self.give(plan);
+        self.metrics.schema_reloaded(Reload::Taken);
+        true
+    }
+
+    /// The one in use stays.
+    pub fn refuse(&self, reason: &str) {
+        error!(pipeline = %self.pipeline.name, reason, "a changed schema is refused: the one before stays in use until the file is mended");
+        self.metrics.schema_reloaded(Reload::Refused);
+        self.metrics.set_schema_refused(true);
+    }
+}
+
+/// Looks at the files of one pipeline's schemas.
+pub(super) struct Watch {
+    seat: Seat,
     /// What the plan in use was compiled from.
     in_use: Files,
     /// What was compiled last, whether it was taken or refused.
@@ -61,26 +161,14 @@ impl Watch {
         metrics: &Metrics,
         schemas: Option<Arc<Schemas>>,
     ) -> Result<(Self, InUse), PlanError> {
-        let (plan, files) = compile(config, pipeline, schemas.clone());
+        let (plan, files) = noting(|read| compile_through(config, pipeline, read, schemas.clone()));
         let plan = plan?;
-        let counted = metrics.pipeline(&pipeline.name, usize::from(pipeline.shards));
         for event in plan.judged() {
             metrics.schema_in_use(&pipeline.name, &event.schema.label());
         }
-        let (veils, veils_in_use) = watch::channel(Arc::new(api::veil(&config.dlq.mask, &plan)));
-        let (plans, plans_in_use) = watch::channel(Arc::new(plan));
-        let watch = Self {
-            config: Arc::clone(config),
-            pipeline: pipeline.clone(),
-            metrics: Arc::clone(&counted),
-            plans,
-            veils,
-            schemas,
-            in_use: files.clone(),
-            tried: files.clone(),
-            seen: files,
-        };
-        Ok((watch, InUse { metrics: counted, plans: plans_in_use, veils: veils_in_use }))
+        let veil = api::veil(&config.dlq.mask, &plan);
+        let (seat, in_use) = Seat::new(config, pipeline, metrics, schemas, plan, veil);
+        Ok((Self { seat, in_use: files.clone(), tried: files.clone(), seen: files }, in_use))
     }
 
     /// Looks until it is dropped.
@@ -112,76 +200,47 @@ impl Watch {
 
     fn compile(&mut self) {
         // Of a schema that is compiled at the start a panic is told by the process's end; of one that comes later it is told here.
-        let compiled = catch_unwind(AssertUnwindSafe(|| compile(&self.config, &self.pipeline, self.schemas.clone())));
+        let compiled = catch_unwind(AssertUnwindSafe(|| noting(|read| self.seat.compile(read))));
         let Ok((compiled, files)) = compiled else {
             self.tried = self.seen.clone();
-            return self.refuse("it makes the program panic");
+            return self.seat.refuse("it makes the program panic");
         };
         self.seen.clone_from(&files);
         self.tried = files;
-        let name = &self.pipeline.name;
+        let name = &self.seat.pipeline.name;
         if self.tried == self.in_use {
             info!(pipeline = %name, "the files of the schema are again as they were when it was taken");
-            return self.metrics.set_schema_refused(false);
+            return self.seat.metrics.set_schema_refused(false);
         }
         let plan = match compiled {
             Ok(plan) => plan,
-            Err(reason) => return self.refuse(&chain(&reason)),
+            Err(reason) => return self.seat.refuse(&chain(&reason)),
         };
-        let differences = self.plans.borrow().succeeded_by(&plan);
-        match differences {
-            Ok(differences) => self.take(plan, &differences),
+        match self.seat.succeeded_by(&plan) {
+            Ok(differences) => {
+                self.in_use.clone_from(&self.tried);
+                if !self.seat.take(plan, &differences) {
+                    info!(pipeline = %self.seat.pipeline.name, "the files of the schema are written otherwise, and say the same");
+                }
+            }
             Err(reason) => {
                 let mend = "rows of one version lie together, so give it a number of its own";
-                self.refuse(&format!("{reason}; {mend}"));
+                self.seat.refuse(&format!("{reason}; {mend}"));
             }
         }
     }
-
-    fn take(&mut self, plan: Plan, differences: &[Difference]) {
-        self.in_use.clone_from(&self.tried);
-        self.metrics.set_schema_refused(false);
-        if differences.is_empty() {
-            info!(pipeline = %self.pipeline.name, "the files of the schema are written otherwise, and say the same");
-            return;
-        }
-        for Difference { label, comparison } in differences {
-            info!(
-                pipeline = %self.pipeline.name,
-                schema = %label,
-                backward = comparison.backward().as_str(),
-                forward = comparison.forward().as_str(),
-                columns = %first_of(&comparison.storage),
-                "a changed schema is taken: it judges what comes from here on",
-            );
-        }
-        // Before there are dead letters of it.
-        self.veils.send_replace(Arc::new(api::veil(&self.config.dlq.mask, &plan)));
-        self.plans.send_replace(Arc::new(plan));
-        self.metrics.schema_reloaded(Reload::Taken);
-    }
-
-    fn refuse(&self, reason: &str) {
-        error!(pipeline = %self.pipeline.name, reason, "a changed schema is refused: the one before stays in use until the file is mended");
-        self.metrics.schema_reloaded(Reload::Refused);
-        self.metrics.set_schema_refused(true);
-    }
 }
 
-/// The pipeline's plan, and the files that were read for it, or up to what is wrong with it.
-fn compile(
-    config: &Config,
-    pipeline: &config::Pipeline,
-    schemas: Option<Arc<Schemas>>,
-) -> (Result<Plan, PlanError>, Files) {
+/// What `compile` makes of files, and those that it read for it, or up to what is wrong with them.
+fn noting<T>(compile: impl FnOnce(ReadFile<'_>) -> T) -> (T, Files) {
     let files = RefCell::new(Files::new());
     let read = |path: &Path| {
         let content = std::fs::read(path);
         files.borrow_mut().insert(path.to_owned(), content.as_ref().ok().map(hash));
         content
     };
-    let plan = compile_through(config, pipeline, &read, schemas);
-    (plan, files.into_inner())
+    let made = compile(&read);
+    (made, files.into_inner())
 }
 
 fn hash(content: impl AsRef<[u8]>) -> [u8; 32] {

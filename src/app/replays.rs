@@ -11,7 +11,8 @@ use crate::config::{self, Config};
 use crate::dlq::attempts::Attempts;
 use crate::dlq::log::Log;
 use crate::dlq::records::Records;
-use crate::metrics::Metrics;
+use crate::ingest::PlanError;
+use crate::metrics::{Learning, Metrics};
 use crate::replay::{Compile, Replays};
 use crate::store::Store;
 
@@ -22,13 +23,14 @@ const READS_MAX: usize = 4;
 ///
 /// # Errors
 /// What the configuration lacks.
-pub fn replays(config: Config) -> anyhow::Result<Replays> {
+pub async fn replays(config: Config) -> anyhow::Result<Replays> {
     let store = app::open_store(&config, &Arc::new(Metrics::new(VERSION)))?;
-    Ok(replays_over(Arc::new(config), store))
+    let learned = app::Texts::read(&store, &config.pipelines).await?;
+    Ok(replays_over(Arc::new(config), store, learned))
 }
 
-/// The same, over a store that is open already.
-pub fn replays_over(config: Arc<Config>, store: Store) -> Replays {
+/// The same, over a store that is open already, with schemas that were learned.
+pub fn replays_over(config: Arc<Config>, store: Store, learned: app::Texts) -> Replays {
     let compiled = Arc::clone(&config);
     let metrics = Arc::new(Metrics::new(VERSION));
     let schemas = app::schemas(&config, &metrics);
@@ -42,7 +44,7 @@ pub fn replays_over(config: Arc<Config>, store: Store) -> Replays {
         owner: machine::owner(&config.instance),
         liveness: Arc::new(machine::liveness),
         compile: Arc::new(move |pipeline: &config::Pipeline| {
-            let read = |path: &Path| std::fs::read(path);
+            let read = |path: &Path| learned.open(path);
             Ok(Arc::new(app::compile_through(&compiled, pipeline, &read, schemas.clone())?))
         }),
         metrics,
@@ -55,9 +57,12 @@ pub fn replays_over(config: Arc<Config>, store: Store) -> Replays {
 /// not used here.
 pub(super) fn plans_in_use(pipelines: Vec<InUse>, compile: Compile) -> Compile {
     Arc::new(move |pipeline: &config::Pipeline| {
-        let running = pipelines.iter().map(|in_use| in_use.plans.borrow());
-        match running.into_iter().find(|plan| plan.config.name == pipeline.name) {
-            Some(plan) => Ok(Arc::clone(&plan)),
+        let running = pipelines.iter().find(|in_use| in_use.metrics.name == pipeline.name);
+        match running {
+            Some(in_use) if matches!(in_use.metrics.learning(), Learning::Waits { .. }) => {
+                Err(PlanError::Unlearned { pipeline: pipeline.name.clone() })
+            }
+            Some(in_use) => Ok(Arc::clone(&in_use.plans.borrow())),
             None => compile(pipeline),
         }
     })

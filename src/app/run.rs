@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use crate::VERSION;
+use crate::app::learned::Tutor;
 use crate::app::otlp::Otlp;
 use crate::app::reload::{InUse, Watch};
 use crate::app::{self, machine};
@@ -17,7 +18,7 @@ use crate::broker::{Broker, Rabbit};
 use crate::config::Config;
 use crate::http;
 use crate::ingest::{
-    Committer, LookBackLimits, PipelineParts, Plan, ShardPanicked, Spans, Stop, await_store, run_pipeline,
+    Committer, LookBackLimits, PipelineParts, Plan, PlanError, ShardPanicked, Spans, Stop, await_store, run_pipeline,
 };
 use crate::metrics::{Metrics, PipelineMetrics};
 use crate::replay::{Replays, Tasks};
@@ -37,8 +38,17 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let flows = config
         .pipelines
         .iter()
-        .map(|pipeline| Watch::new(&shared, pipeline, &metrics, schemas.clone()))
-        .collect::<Result<Vec<_>, _>>()?;
+        .map(|pipeline| match &pipeline.infer {
+            Some(infer) => {
+                let (tutor, in_use) = Tutor::new(&shared, pipeline, infer, &metrics, &store)?;
+                Ok((Keeper::Tutor(tutor), in_use))
+            }
+            None => {
+                let (watch, in_use) = Watch::new(&shared, pipeline, &metrics, schemas.clone())?;
+                Ok((Keeper::Watch(watch), in_use))
+            }
+        })
+        .collect::<Result<Vec<_>, PlanError>>()?;
     let in_use: Vec<InUse> = flows.iter().map(|(_, in_use)| in_use.clone()).collect();
     let broker: Arc<dyn Broker> = Arc::new(Rabbit::new(&config.rabbitmq, machine::broker_surroundings())?);
     let otlp = config.otlp.as_ref().map(|otlp| Otlp::start(otlp, &config.instance, &metrics)).transpose();
@@ -56,7 +66,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             unacked_age_max: config.run.unacked_age_max,
         };
         let api = config.http.api.as_ref().map(|api| {
-            let replays = app::replays_over(shared, store.clone());
+            let replays = app::replays_over(shared, store.clone(), app::Texts::default());
             let replays = Replays { compile: app::replays::plans_in_use(in_use.clone(), replays.compile), ..replays };
             let tasks = Tasks::new(replays, api.tasks_max, stop.clone());
             // They are drained as pipelines are.
@@ -91,10 +101,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         aside.spawn(app::groups::watch(config.clone(), every, store.clone(), Arc::clone(&metrics)));
     }
     let drain_timeout = config.run.drain_timeout;
-    for (watch, in_use) in flows {
+    for (keeper, in_use) in flows {
         let spans = otlp.clone().map(|otlp| otlp as Arc<dyn Spans>);
         let (store, metrics, broker) = (store.clone(), Arc::clone(&metrics), Arc::clone(&broker));
-        let start = Start { watch, in_use, store, metrics, broker, spans };
+        let start = Start { keeper, in_use, store, metrics, broker, spans };
         pipelines.spawn(start.run(config.clone(), stop.clone()));
     }
     let ended = supervise(&mut pipelines, &stop, drain_timeout).await;
@@ -112,9 +122,17 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     ended
 }
 
+/// What keeps the plan of a pipeline up to date.
+enum Keeper {
+    /// By files.
+    Watch(Watch),
+    /// By what events are.
+    Tutor(Tutor),
+}
+
 /// A pipeline that has not started yet.
 struct Start {
-    watch: Watch,
+    keeper: Keeper,
     in_use: InUse,
     store: Store,
     metrics: Arc<Metrics>,
@@ -123,15 +141,26 @@ struct Start {
 }
 
 impl Start {
-    /// Waits until the store takes writes, then runs the pipeline until it is stopped.
+    /// Waits until the store takes writes, and until the schema is learned if it is to be, then runs the pipeline until it is stopped.
     async fn run(self, config: Config, stop: Stop) -> Result<(), ShardPanicked> {
         let Some(capabilities) = store_ready(&self.store, &self.metrics, &stop).await else { return Ok(()) };
-        let Self { watch, in_use: InUse { metrics: pipeline_metrics, plans, .. }, .. } = self;
+        let Self { mut keeper, in_use: InUse { metrics: pipeline_metrics, plans, .. }, .. } = self;
+        let (mut held, mut sightings) = (None, None);
+        if let Keeper::Tutor(tutor) = &mut keeper {
+            let may_adopt = capabilities.conditional_create && config.run.schema_reload.is_some();
+            let Some(begun) = tutor.begin(&config, &self.metrics, &self.broker, may_adopt, &stop).await else {
+                return Ok(());
+            };
+            (held, sightings) = (begun, tutor.sightings());
+        }
         let plan = Arc::clone(&plans.borrow());
         // Dropped with the pipeline: it may be stopped anywhere.
         let mut tending = JoinSet::new();
         if let Some(every) = config.run.schema_reload {
-            tending.spawn(watch.run(every));
+            match keeper {
+                Keeper::Watch(watch) => tending.spawn(watch.run(every)),
+                Keeper::Tutor(tutor) => tending.spawn(tutor.run(every)),
+            };
         }
         if capabilities.conditional_create && config.dlq.merge {
             let name = plan.config.name.clone();
@@ -143,6 +172,7 @@ impl Start {
                 spans: self.spans,
                 ..committer(&config, &plan, self.store, self.metrics, capabilities, Some(config.run.flush_grace / 2))
             }),
+            sightings,
             plan,
             plans,
             surroundings: machine::surroundings(),
@@ -159,7 +189,7 @@ impl Start {
                 hold_max: config.run.flush_grace / 2,
             },
         };
-        run_pipeline(parts, stop).await
+        run_pipeline(parts, held, stop).await
     }
 }
 

@@ -49,7 +49,8 @@ pub async fn take(config: Config, options: TakeOptions, watcher: &dyn TakeWatche
     }
     let metrics = Arc::new(Metrics::new(VERSION));
     let store = app::open_store(&config, &metrics)?;
-    let plan = Arc::new(app::compile(&config, pipeline, app::schemas(&config, &metrics))?);
+    let learned = app::Texts::read(&store, [pipeline]).await?;
+    let plan = Arc::new(app::compile(&config, pipeline, &learned, app::schemas(&config, &metrics))?);
     let pipeline_metrics = metrics.pipeline(&pipeline.name, 1);
     let stop = Stop::default();
     stop_on_signals(&stop);

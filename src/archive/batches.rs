@@ -66,18 +66,19 @@ impl Batches {
         Self { layouts, open: Vec::new(), places, last: 0, rows: 0, bytes: 0, partition: String::new() }
     }
 
-    /// Appends `row`, of the type at the place `event`, to the batch of its partition, opening one if need be.
+    /// Appends `row`, of the type at the place `event`, to the batch of its partition, opening one if need be. Whether
+    /// something of it is in `_extra`.
     ///
     /// # Errors
     /// See [`Refused`]; on either, nothing is appended.
-    pub fn push(&mut self, event: usize, row: &Row<'_>) -> Result<(), Refused> {
+    pub fn push(&mut self, event: usize, row: &Row<'_>) -> Result<bool, Refused> {
         let mut partition = std::mem::take(&mut self.partition);
         let result = self.push_to(event, row, &mut partition);
         self.partition = partition;
         result
     }
 
-    fn push_to(&mut self, event: usize, row: &Row<'_>, partition: &mut String) -> Result<(), Refused> {
+    fn push_to(&mut self, event: usize, row: &Row<'_>, partition: &mut String) -> Result<bool, Refused> {
         let layout = &self.layouts[event];
         layout.partitioner.write(row.event, row.event_time_us, partition).map_err(Refused::Row)?;
         let bytes = size(row);
@@ -91,24 +92,21 @@ impl Batches {
             None if self.open.len() >= layout.options.open_partitions_max.max(1) => return Err(Refused::Full),
             _ => {}
         }
-        let place = match place {
-            Some(place) => {
-                self.open[place].rows.push(row).map_err(Refused::Row)?;
-                place
-            }
+        let (place, has_extra) = match place {
+            Some(place) => (place, self.open[place].rows.push(row).map_err(Refused::Row)?),
             None => {
                 let mut rows = Rows::new(Arc::clone(layout));
-                rows.push(row).map_err(Refused::Row)?;
+                let has_extra = rows.push(row).map_err(Refused::Row)?;
                 self.places[event].insert(partition.as_str().into(), self.open.len());
                 self.open.push(Open { event, partition: partition.as_str().into(), rows, bytes: 0 });
-                self.open.len() - 1
+                (self.open.len() - 1, has_extra)
             }
         };
         self.last = place;
         self.open[place].bytes += bytes;
         self.bytes += bytes;
         self.rows += 1;
-        Ok(())
+        Ok(has_extra)
     }
 
     fn find(&self, event: usize, partition: &str) -> Option<usize> {

@@ -76,10 +76,10 @@ impl Rows {
         self.deliveries.len()
     }
 
-    /// Appends `row`. On `Err` nothing is appended: all columns are as before.
+    /// Appends `row`; whether something of it is in `_extra`. On `Err` nothing is appended: all columns are as before.
     ///
     /// An event that is no object has no column; it is kept whole in `_extra`.
-    pub(super) fn push(&mut self, row: &Row<'_>) -> Result<(), Rejection> {
+    pub(super) fn push(&mut self, row: &Row<'_>) -> Result<bool, Rejection> {
         let rows = self.len();
         let mut walk =
             Walk { extra: self.system.extra.open(), issues: Vec::new(), issues_max: self.layout.options.issues_max };
@@ -99,7 +99,7 @@ impl Rows {
         self.system.extra.end(wrote);
         self.system.push(row, &self.layout.options);
         self.deliveries.push(row.delivery);
-        Ok(())
+        Ok(wrote)
     }
 
     /// The rows, and [`Row::delivery`] of each.

@@ -126,21 +126,23 @@ fn push_at(batches: &mut Batches, delivery: u32, event: &Json, event_time_us: i6
         ..Message::default()
     };
     let id = format!("id-{delivery}");
-    batches.push(
-        0,
-        &Row {
-            delivery,
-            event: tape.root(),
-            id: (delivery != 1).then_some(&id),
-            body_hash: message.body_hash(),
-            dead_letter_id: None,
-            event_time_us,
-            ingested_at_us: TIME + 1,
-            queue: "flights",
-            message: &message,
-            cloud_event: None,
-        },
-    )
+    batches
+        .push(
+            0,
+            &Row {
+                delivery,
+                event: tape.root(),
+                id: (delivery != 1).then_some(&id),
+                body_hash: message.body_hash(),
+                dead_letter_id: None,
+                event_time_us,
+                ingested_at_us: TIME + 1,
+                queue: "flights",
+                message: &message,
+                cloud_event: None,
+            },
+        )
+        .map(drop)
 }
 
 fn push(batches: &mut Batches, delivery: u32, event: &Json) -> Result<(), Refused> {

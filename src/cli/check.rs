@@ -30,6 +30,9 @@ pub fn run(args: &CheckArgs) -> Result<(), Failure> {
     if findings.iter().any(|finding| finding.severity == Severity::Error) {
         return Err(Failure::Findings);
     }
+    for line in block_on(async { Ok(app::told_of_learned(&loaded.config, args.connect).await) })? {
+        print(&format!("{line}\n"));
+    }
     if args.connect && loaded.config.rabbitmq.management.is_none() {
         print("rabbitmq.management is not set: delivery limits, expiry and bounds of the queues were not looked at\n");
     }

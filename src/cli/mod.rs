@@ -139,6 +139,16 @@ fn run(command: Command) -> Result<(), Failure> {
             }
             block_on(async { schema::infer(&args, config, &mut std::io::stdout(), &mut std::io::stderr()).await })
         }
+        Command::Schema(schema::Command::Learned(args)) => {
+            let config = load(&args.config.config)?;
+            app::start_logs(&config.log)?;
+            block_on(async { schema::learned(&args, config, &mut std::io::stdout(), &mut std::io::stderr()).await })
+        }
+        Command::Schema(schema::Command::Adopt(args)) => {
+            let config = load(&args.config.config)?;
+            app::start_logs(&config.log)?;
+            block_on(async { schema::adopt(&args, config, &mut std::io::stdout()).await })
+        }
         Command::Schema(command) => {
             let width = terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
             match schema::run(&command, width, &mut std::io::stdout().lock())? {
@@ -167,7 +177,7 @@ fn run_dlq(args: &DlqArgs) -> Result<(), Failure> {
     app::start_logs(&config.log)?;
     let outcome = block_on(async {
         if let dlq::Command::Replay(command) = &args.command {
-            return dlq::replay::run(command, app::replays(config)?, &mut std::io::stdout().lock()).await;
+            return dlq::replay::run(command, app::replays(config).await?, &mut std::io::stdout().lock()).await;
         }
         let store = app::open_store(&config, &Arc::new(Metrics::new(crate::VERSION)))?;
         let width = terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));

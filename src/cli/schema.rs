@@ -2,6 +2,7 @@
 //! from samples to a schema.
 
 mod infer; // samples -> a schema
+mod learned; // what a pipeline has learned
 mod samples; // lines of files
 
 use std::io::{self, Write};
@@ -12,6 +13,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 
 pub use infer::{InferArgs, run as infer};
+pub use learned::{AdoptArgs, LearnedArgs, adopt, show as learned};
 
 use super::table::{Column, Table};
 use crate::config::{self, Format, Framing};
@@ -34,6 +36,10 @@ pub enum Command {
     Diff(DiffArgs),
     /// Propose a schema for samples: of files, of a queue (without taking anything), or of dead letters
     Infer(Box<InferArgs>),
+    /// Print the schema that a pipeline with schema = "infer" has learned
+    Learned(LearnedArgs),
+    /// Let a schema follow the one that a pipeline with schema = "infer" has learned, or be its first
+    Adopt(AdoptArgs),
 }
 
 /// Which schema.
@@ -120,7 +126,7 @@ pub fn run(command: &Command, width: Option<usize>, out: &mut impl Write) -> any
         Command::Columns(args) => show_columns(args, width, out).map(|()| true),
         Command::Check(args) => check(args, out),
         Command::Diff(args) => diff(args, out),
-        Command::Infer(_) => unreachable!("it has its own way"),
+        Command::Infer(_) | Command::Learned(_) | Command::Adopt(_) => unreachable!("they have their own way"),
     }
 }
 

@@ -400,6 +400,8 @@ pub struct Pipeline {
     /// letters.
     pub events: Vec<EventType>,
     pub envelope: Envelope,
+    /// `Some`: the schema is learned, of the one type that there is.
+    pub infer: Option<Infer>,
     /// `Some`: events published twice within that time are left out as well.
     pub dedupe_window: Option<Duration>,
     /// A shard's window of unacked deliveries, 1 to 65,535.
@@ -431,6 +433,7 @@ pub struct EventType {
     pub when: When,
     pub format: Format,
     pub framing: Framing,
+    /// A file; of one that is learned, the directory of its revisions in the store, after a slash.
     pub schema: PathBuf,
     /// Of a descriptor set, the full name of the events' message.
     pub message: Option<String>,
@@ -646,6 +649,27 @@ pub struct Flush {
     pub bytes: usize,
     /// Age of the oldest delivery held.
     pub age: Duration,
+}
+
+/// How a schema is learned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Infer {
+    /// Events it is learned of, and that must have a new field until that is declared; or fewer ..
+    pub events: usize,
+    /// .. that long after the first of them.
+    pub patience: Duration,
+    pub new_fields: NewFields,
+    /// New fields that a process names since its last revision of the schema.
+    pub fields_max: usize,
+}
+
+/// What becomes of fields that a learned schema does not declare.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NewFields {
+    /// They are declared in a new revision.
+    Adopt,
+    /// They are told of.
+    Report,
 }
 
 /// When most of what arrives fails.

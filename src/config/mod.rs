@@ -104,6 +104,7 @@ fn places(root: &raw::Root) -> BTreeMap<(Option<String>, String), Place> {
         let name = pipeline.value.name.as_ref().map(|name| name.value.value.as_str());
         keep(name, pipeline.value.places());
         keep(name, pipeline.value.breaker.as_ref().map_or_else(Vec::new, |section| section.value.places()));
+        keep(name, pipeline.value.infer.as_ref().map_or_else(Vec::new, |section| section.value.places()));
         keep(name, pipeline.value.flush.as_ref().map_or_else(Vec::new, |section| section.value.places()));
     }
     places

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::checked::{
-    Dedupe, Envelope, Flow, Format, Framing, LogFormat, OnTrip, QueueType, Role, Secret, SplitBy, TimeFormat,
+    Dedupe, Envelope, Flow, Format, Framing, LogFormat, NewFields, OnTrip, QueueType, Role, Secret, SplitBy, TimeFormat,
 };
 use super::keys::{Kind, section};
 use super::monitor::OnPersonal;
@@ -16,6 +16,7 @@ words!(LogFormat: "text" => Text, "json" => Json);
 words!(QueueType: "classic" => Classic, "quorum" => Quorum);
 words!(Flow: "events" => Events, "dead-letter" => DeadLetter);
 words!(Dedupe: "redelivered" => Redelivered, "window" => Window);
+words!(NewFields: "adopt" => Adopt, "report" => Report);
 words!(OnTrip: "divert" => Divert, "pause" => Pause);
 words!(SplitBy: "app_id" => AppId, "routing_key" => RoutingKey, "exchange" => Exchange, "schema" => Schema, "type" => Type);
 words!(
@@ -412,15 +413,19 @@ section! {
         /// also takes bodies without an id, except bare ones of Avro.
         framing: Framing = default("none");
         /// What events must look like: a JSON Schema, draft 2020-12 or the one its $schema names; for Avro an Avro schema
-        /// (.avsc), for Protobuf a descriptor set (.desc, of protoc --include_imports --descriptor_set_out).
+        /// (.avsc), for Protobuf a descriptor set (.desc, of protoc --include_imports --descriptor_set_out). Or "infer": JSON
+        /// and MessagePack may do without one, which is then learned of the first events and kept in the store, below
+        /// meta/schemas.
         schema: FilePath = expected("schemas/flight.v1.json");
+        /// How a schema is learned. Only with schema = "infer".
+        infer: Infer = default({});
         /// The full name of the events' message in a descriptor set. Only for Protobuf.
         message: Text = unset("shop.v1.Order");
         /// What events must look like beside their schema, as the JSON that they become: a JSON Schema. Only for Avro and
         /// Protobuf.
         rules: FilePath = unset("schemas/order.rules.json");
         /// The schema's name in the column _schema. Unset: `name` of a file called `name.vN.json`, else the file's name
-        /// without .json; the same with .avsc and .desc.
+        /// without .json; the same with .avsc and .desc. Of one that is learned: the pipeline's name.
         schema_name: Text = unset("flight");
         /// The schema's major version, which is also a directory, v1. Unset: `N` of a file called `name.vN.json`, else
         /// 1.
@@ -559,6 +564,22 @@ section! {
         /// warned about.
         age: Duration = default("60s"), within "100ms" to "25m"
             because "the broker takes back what is held for 30 minutes";
+    }
+
+    /// `infer` of a pipeline.
+    Infer {
+        /// The schema is learned of that many events, of prefetch or of flush.bytes: of the first that is reached. They are
+        /// held meanwhile, and archived by it then. A new field becomes a column once that many events had it ...
+        events: u64 = default(1000), within 1 to 65535;
+        /// ... or that time after the first event that is held, or had it.
+        patience: Duration = default("2m"), within "0s" to "25m"
+            because "the broker takes back what is held for 30 minutes";
+        /// What becomes of fields that the schema does not declare: "adopt" makes them columns, in a new revision of the
+        /// schema that all processes take; "report" only counts them and tells of them. They are kept in _extra in any case.
+        new_fields: NewFields = default("adopt");
+        /// New fields, and fields with values of another type, that a process tells of and adopts since its last revision of
+        /// the schema; further ones are counted only.
+        fields_max: u64 = default(500), within 1 to 2000;
     }
 
     /// `breaker` of a pipeline.

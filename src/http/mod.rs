@@ -15,7 +15,7 @@ use axum::routing::get;
 use chrono::{DateTime, Utc};
 use tokio::net::TcpListener;
 
-use crate::metrics::Metrics;
+use crate::metrics::{Learning, Metrics};
 use listen::Bounded;
 
 /// What the routes show.
@@ -67,10 +67,22 @@ async fn metrics(State(shown): State<Arc<Shown>>) -> impl IntoResponse {
 async fn readiness(State(shown): State<Arc<Shown>>) -> impl IntoResponse {
     let reasons = reasons_not_ready(&shown);
     if reasons.is_empty() {
-        (StatusCode::OK, "ready\n".to_owned())
+        (StatusCode::OK, ["ready".to_owned()].into_iter().chain(waits(&shown)).collect::<Vec<_>>().join("\n") + "\n")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n")
     }
+}
+
+/// What is waited for by pipelines that learn their schema, on a line of its own each. They take what comes, and so are ready.
+fn waits(shown: &Shown) -> Vec<String> {
+    let learning = shown.metrics.pipelines().into_iter().filter_map(|pipeline| match pipeline.learning() {
+        Learning::Waits { events, wanted } => Some(format!(
+            "pipeline {}: its schema is being learned, of {events} events of {wanted} so far",
+            pipeline.name
+        )),
+        Learning::Not | Learning::Done { .. } => None,
+    });
+    learning.collect()
 }
 
 /// Each reason on a line of its own; empty when ready.
@@ -81,7 +93,9 @@ fn reasons_not_ready(shown: &Shown) -> Vec<String> {
     }
     let now = (shown.now)();
     for pipeline in shown.metrics.pipelines() {
-        let (connected, shards) = (pipeline.connected(), pipeline.shards.len());
+        // While it learns, one consumer holds the first events, and none is asked for more.
+        let is_learning = matches!(pipeline.learning(), Learning::Waits { .. });
+        let (connected, shards) = (pipeline.connected(), if is_learning { 1 } else { pipeline.shards.len() });
         if connected < shards {
             reasons.push(format!("pipeline {}: {connected} of {shards} shards have a consumer", pipeline.name));
         }
@@ -121,6 +135,20 @@ mod tests {
                 "pipeline flights: the oldest delivery is unacked for 100 s, bound 60 s",
             ]
         );
+    }
+
+    #[test]
+    fn a_pipeline_that_waits_for_events_to_learn_of_is_ready_and_says_so() {
+        let shown = shown();
+        let pipeline = shown.metrics.pipeline("flights", 2);
+        pipeline.set_learning(Learning::Waits { events: 12, wanted: 1_000 });
+        assert_eq!(reasons_not_ready(&shown), ["pipeline flights: 0 of 1 shards have a consumer"]);
+        pipeline.shards[0].set_connected(true);
+        assert_eq!(reasons_not_ready(&shown), Vec::<String>::new());
+        assert_eq!(waits(&shown), ["pipeline flights: its schema is being learned, of 12 events of 1000 so far"]);
+        pipeline.set_learning(Learning::Done { revision: 1 });
+        assert_eq!(waits(&shown), Vec::<String>::new());
+        assert_eq!(reasons_not_ready(&shown), ["pipeline flights: 1 of 2 shards have a consumer"]);
     }
 
     #[test]

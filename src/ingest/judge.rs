@@ -10,6 +10,7 @@ use crate::decode::{Decoder, JsonDecoder, Limits, Wire, Writers};
 use crate::dlq::death::{self, Death};
 use crate::event::{Delivery, Message, Unreadable};
 use crate::ingest::arrival::Arrival;
+use crate::ingest::learned::Sightings;
 use crate::ingest::select::{self, Unknown, fits_event, fits_message};
 use crate::ingest::{EventPlan, Plan};
 use crate::monitor::{Times, Watcher};
@@ -49,6 +50,8 @@ pub struct Judge {
     /// Of CloudEvents that are JSON as a whole; `None`: events come by themselves.
     envelopes: Option<JsonDecoder>,
     unknown: Unknown,
+    /// Looks at good events that have more than their learned schema says.
+    sightings: Option<Arc<Sightings>>,
     /// A body that came compressed.
     plain: Vec<u8>,
 }
@@ -74,7 +77,12 @@ impl Judge {
             Envelope::CloudEvents => Some(JsonDecoder::new(Limits { depth_max: limits.depth_max + 1, ..limits })),
         };
         let (writers, unknown) = (plan.writers(), Unknown::default());
-        Self { writers, decoders, decoder_of, envelopes, unknown, plain: Vec::new(), plan }
+        Self { writers, decoders, decoder_of, envelopes, unknown, sightings: None, plain: Vec::new(), plan }
+    }
+
+    /// The same, which shows `sightings` what good events have beside their columns.
+    pub fn showing(self, sightings: Option<Arc<Sightings>>) -> Self {
+        Self { sightings, ..self }
     }
 
     /// Decodes and validates `arrival` and appends it to `batches` as the row of the flush's delivery `number`. With
@@ -109,16 +117,22 @@ impl Judge {
             let event = plan.candidate(&delivery.message, None, 0, &self.writers);
             return Err(undecoded(Unread { rejection, event, id: None }));
         }
+        let sightings = self.sightings.clone();
         let judged = self.read(&delivery.message, arrival.event, &mut |place, event| {
             // By a closure of its own: the borrow is as short as one call.
             let mut asked = is_repeat.as_mut().map(|is_repeat| |id: &str, hash: &[u8; 16]| is_repeat(id, hash));
             let is_repeat = asked.as_mut().map(|asked| asked as IsRepeat<'_>);
             let row = Judged { plan: &plan, place, number, arrival, event };
-            row.archive(batches, is_repeat, watcher.as_deref_mut()).map_err(|rejection| Rejected {
+            let archived = row.archive(batches, is_repeat, watcher.as_deref_mut());
+            let (verdict, has_extra) = archived.map_err(|rejection| Rejected {
                 rejection,
                 event_id: readable_id(&plan.events[place], delivery, event),
                 event: Some(place),
-            })
+            })?;
+            if let (true, Some(sightings)) = (has_extra, &sightings) {
+                sightings.observe(event.root, delivery.received_at);
+            }
+            Ok(verdict)
         });
         judged.map_err(undecoded)?
     }
@@ -140,7 +154,7 @@ impl Judge {
         known: Option<usize>,
         then: &mut impl FnMut(usize, Event<'_>) -> R,
     ) -> Result<R, Unread> {
-        let Self { plan, writers, decoders, decoder_of, envelopes, unknown, plain } = self;
+        let Self { plan, writers, decoders, decoder_of, envelopes, unknown, plain, .. } = self;
         let mut reading = Reading { plan, writers, decoders, decoder_of, unknown, message, known };
         let read = match opened(message, plan.config.body_bytes_max, plain) {
             Err(rejection) => Err(Unread { rejection, event: reading.candidate(None, 0), id: None }),
@@ -343,7 +357,11 @@ impl Plan {
 }
 
 /// The body of `message`, decompressed into `plain` where it says that it is compressed.
-fn opened<'b>(message: &'b Message, bytes_max: usize, plain: &'b mut Vec<u8>) -> Result<&'b [u8], Rejection> {
+pub(super) fn opened<'b>(
+    message: &'b Message,
+    bytes_max: usize,
+    plain: &'b mut Vec<u8>,
+) -> Result<&'b [u8], Rejection> {
     content::open(message, bytes_max, plain).map_err(|closed| match closed {
         Closed::TooLarge => {
             let expected = format!("at most {bytes_max} bytes, decompressed");
@@ -393,12 +411,13 @@ struct Judged<'a> {
 }
 
 impl Judged<'_> {
+    /// The verdict, and whether something of the event is in `_extra`.
     fn archive(
         &self,
         batches: &mut Batches,
         is_repeat: Option<IsRepeat<'_>>,
         mut watcher: Option<&mut Watcher>,
-    ) -> Result<Verdict, Rejection> {
+    ) -> Result<(Verdict, bool), Rejection> {
         let Self { plan: pipeline, place, number, arrival, event } = *self;
         let plan = &pipeline.events[place];
         let in_body = |rejection: Rejection| rejection.below(event.at);
@@ -420,7 +439,7 @@ impl Judged<'_> {
         if let (Some(is_repeat), Some(id)) = (is_repeat, id)
             && is_repeat(id, &body_hash)
         {
-            return Ok(Verdict::Repeat);
+            return Ok((Verdict::Repeat, false));
         }
         let letter = arrival.letter().map(|letter| letter.to_string());
         let attributes = event.envelope.map(|(attributes, _)| attributes.to_json());
@@ -436,16 +455,16 @@ impl Judged<'_> {
             message: &delivery.message,
             cloud_event: attributes.as_deref(),
         };
-        match batches.push(place, &row) {
-            Ok(()) => {}
-            Err(Refused::Full) => return Ok(Verdict::Full),
+        let has_extra = match batches.push(place, &row) {
+            Ok(has_extra) => has_extra,
+            Err(Refused::Full) => return Ok((Verdict::Full, false)),
             Err(Refused::Row(rejection)) => return Err(in_body(rejection)),
-        }
+        };
         if let Some(watcher) = watcher {
             let times = Times { event_us: event_time_us, arrived_us: arrival.first_arrived().timestamp_micros() };
             watcher.archived(place, event.root, times, &name);
         }
-        Ok(Verdict::Archived)
+        Ok((Verdict::Archived, has_extra))
     }
 
     fn forbid(&self, watcher: &mut Watcher, name: &dyn Fn(&str) -> String) -> Result<(), Rejection> {

@@ -6,6 +6,7 @@ mod breaker; // what to do when most of what arrives fails
 mod commit; // a sealed flush -> intent, objects, outcome
 mod crashes; // how earlier runs ended, and how carefully to begin
 mod judge; // one delivery -> a row, or why not
+pub mod learned; // schemas that are learned of the events
 mod lines; // lines of a file as a list
 mod list; // the same path for a fixed list of deliveries, which resumes
 mod pipeline; // shards: connect, run, connect again

@@ -12,6 +12,7 @@ use crate::dlq::record::AttemptSource;
 use crate::ingest::breaker::{Breaker, PROBE_EVENTS, Turn};
 use crate::ingest::commit::{Committer, Unresolved, chain};
 use crate::ingest::crashes::{Care, Journal, SharedJournal};
+use crate::ingest::learned::{Held, Sightings};
 use crate::ingest::repeats::{LookBack, LookBackLimits};
 use crate::ingest::shard::{EpochEnd, EpochReport, ShardParts, Stop, run_epoch};
 use crate::ingest::worker::Origin;
@@ -46,6 +47,8 @@ pub struct PipelineParts {
     pub flush_grace: Duration,
     pub liveness: LookAt,
     pub look_back: LookBackLimits,
+    /// Where the schema is learned.
+    pub sightings: Option<Arc<Sightings>>,
 }
 
 /// A shard panicked: a defect. Nothing it held was acked, so nothing is lost, but the process must not go on half.
@@ -55,12 +58,17 @@ pub struct ShardPanicked {
     pub pipeline: String,
 }
 
-/// Runs all shards of a pipeline until they have stopped.
+/// Runs all shards of a pipeline until they have stopped. The first begins with what is `held`.
 ///
 /// # Errors
 /// When a shard panicked; the others were asked to drain.
-pub async fn run_pipeline(parts: PipelineParts, stop: Stop) -> Result<(), ShardPanicked> {
-    let Some(journal) = begin(&parts, &stop).await else { return Ok(()) };
+pub async fn run_pipeline(parts: PipelineParts, mut held: Option<Held>, stop: Stop) -> Result<(), ShardPanicked> {
+    let Some(journal) = begin(&parts, &stop).await else {
+        if let Some(held) = held {
+            held.give_back().await;
+        }
+        return Ok(());
+    };
     let journal = Arc::new(journal);
     let look_back = Arc::new(LookBack::new(
         Arc::clone(&parts.committer),
@@ -73,7 +81,7 @@ pub async fn run_pipeline(parts: PipelineParts, stop: Stop) -> Result<(), ShardP
     let shared = Shared { look_back, journal: Arc::clone(&journal), breaker: Arc::clone(&breaker) };
     let mut shards = JoinSet::new();
     for shard in 0..config.shards {
-        shards.spawn(run_shard(parts.clone(), shared.clone(), shard, stop.clone()));
+        shards.spawn(run_shard(parts.clone(), shared.clone(), shard, held.take(), stop.clone()));
     }
     let mut flow = config.monitor.as_ref().map(FlowWatch::new);
     if let Some(flow) = &flow {
@@ -184,7 +192,7 @@ struct Shared {
     breaker: Arc<Breaker>,
 }
 
-async fn run_shard(parts: PipelineParts, shared: Shared, shard: u16, stop: Stop) {
+async fn run_shard(parts: PipelineParts, shared: Shared, shard: u16, mut held: Option<Held>, stop: Stop) {
     let Shared { look_back, journal, breaker } = shared;
     let mut care = journal.care();
     let shard_parts = ShardParts {
@@ -196,6 +204,7 @@ async fn run_shard(parts: PipelineParts, shared: Shared, shard: u16, stop: Stop)
         look_back,
         breaker: Arc::clone(&breaker),
         journal,
+        sightings: parts.sightings.clone(),
         shard,
         stop: stop.clone(),
     };
@@ -234,9 +243,12 @@ async fn run_shard(parts: PipelineParts, shared: Shared, shard: u16, stop: Stop)
             care = Care::Growing(PROBE_EVENTS);
         }
         subscription.prefetch = care.window(config.prefetch);
-        let connected = tokio::select! {
-            () = stop.drain.cancelled() => break,
-            connected = parts.broker.consume(&subscription) => connected,
+        let connected = match held.take() {
+            Some(held) => Ok(held.resume(subscription.prefetch).await),
+            None => tokio::select! {
+                () = stop.drain.cancelled() => break,
+                connected = parts.broker.consume(&subscription) => connected,
+            },
         };
         let needs_a_person = match connected {
             Ok((intake, settler)) => {
@@ -272,6 +284,9 @@ async fn run_shard(parts: PipelineParts, shared: Shared, shard: u16, stop: Stop)
         if !sleep_unless_stopped(wait, &stop).await {
             break;
         }
+    }
+    if let Some(held) = held {
+        held.give_back().await;
     }
     tokio::select! {
         () = abort_unresolved(&parts, &mut unresolved) => {}

@@ -89,6 +89,11 @@ pub struct EventPlan {
 pub enum PlanError {
     #[error(transparent)]
     Schema(#[from] SchemaError),
+    #[error(
+        "the schema of pipeline {pipeline} is not learned yet: `parqueduct run` learns it of the first events, or \
+         `parqueduct schema adopt` gives it one"
+    )]
+    Unlearned { pipeline: String },
     #[error(transparent)]
     Columns(#[from] ColumnsError),
     #[error(transparent)]
@@ -215,7 +220,14 @@ impl EventPlan {
         let language = language(config);
         let schema = match pipeline.kind {
             PipelineKind::Events => {
-                Schema::load(&language, &config.schema, &config.schema_name, config.schema_version, read)?
+                match Schema::load(&language, &config.schema, &config.schema_name, config.schema_version, read) {
+                    Err(SchemaError::Unreadable { source, .. })
+                        if pipeline.infer.is_some() && source.kind() == std::io::ErrorKind::NotFound =>
+                    {
+                        return Err(PlanError::Unlearned { pipeline: pipeline.name.clone() });
+                    }
+                    loaded => loaded?,
+                }
             }
             // Nothing of them is judged: any schema will do.
             PipelineKind::DeadLetters { .. } => {

@@ -22,6 +22,7 @@ use crate::ingest::arrival::Arrival;
 use crate::ingest::breaker::{Breaker, Consuming, PROBE_EVENTS, Turn, Verdict};
 use crate::ingest::commit::{Committer, Fate, FlushOf, Unresolved, observe};
 use crate::ingest::crashes::{Care, SharedJournal, Suspect};
+use crate::ingest::learned::Sightings;
 use crate::ingest::repeats::{GivenUp, LookBack};
 use crate::ingest::worker::{Origin, Sealed, Worker};
 use crate::ingest::{EventPlan, Plan, Plans, Surroundings};
@@ -74,6 +75,7 @@ pub struct ShardParts {
     pub look_back: Arc<LookBack>,
     pub breaker: Arc<Breaker>,
     pub journal: SharedJournal,
+    pub sightings: Option<Arc<Sightings>>,
     pub shard: u16,
     pub stop: Stop,
 }
@@ -108,7 +110,8 @@ pub async fn run_epoch(
     let repeats = Some(parts.look_back.view());
     let mut plans = parts.plans.clone();
     let plan = Arc::clone(&plans.borrow_and_update());
-    let mut worker = Worker::new(plan, parts.surroundings.clone(), Arc::clone(&parts.metrics), origin, repeats);
+    let worker = Worker::new(plan, parts.surroundings.clone(), Arc::clone(&parts.metrics), origin, repeats);
+    let mut worker = worker.showing(parts.sightings.clone());
     worker.set_rows_max(match turn {
         Turn::Free => rows_max(care, &parts.plan),
         // One flush settles the whole probe.

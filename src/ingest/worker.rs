@@ -23,6 +23,7 @@ use crate::event::{Delivery, TraceParent};
 use crate::ingest::arrival::{Arrival, Before, Given};
 use crate::ingest::breaker::Judged;
 use crate::ingest::judge::{Judge, Rejected, Verdict};
+use crate::ingest::learned::Sightings;
 use crate::ingest::repeats::{Durable, Key, Known, Repeats, Sighting};
 use crate::ingest::{Plan, Surroundings};
 use crate::metrics::{FileKind, PipelineMetrics};
@@ -92,6 +93,8 @@ pub struct Worker {
     repeats: Option<Repeats>,
     judge: Judge,
     watcher: Watcher,
+    /// Of a schema that is learned: what events have that it does not say.
+    sightings: Option<Arc<Sightings>>,
     rules: Rules,
     batches: Batches,
     /// The good deliveries whose rows are in `batches`: their bodies are needed until the rows are proven encodable.
@@ -138,6 +141,7 @@ impl Worker {
         Self {
             judge: Judge::new(Arc::clone(&plan)),
             watcher: watcher(&plan, &metrics),
+            sightings: None,
             rules: Rules::new(&plan.config.dlq_rules),
             batches: batches(&plan),
             held: Vec::new(),
@@ -164,6 +168,11 @@ impl Worker {
             metrics,
             origin,
         }
+    }
+
+    /// The same, which shows `sightings` what events have that their learned schema does not say.
+    pub fn showing(self, sightings: Option<Arc<Sightings>>) -> Self {
+        Self { judge: self.judge.showing(sightings.clone()), sightings, ..self }
     }
 
     /// Deliveries held: good ones, bad ones, and repeats.
@@ -260,7 +269,7 @@ impl Worker {
     /// Judges by `plan` from here on. What is held was judged by the one before, and is closed into a flush of its own.
     pub fn adopt(&mut self, plan: Arc<Plan>) -> Option<Sealed> {
         let sealed = self.seal();
-        self.judge = Judge::new(Arc::clone(&plan));
+        self.judge = Judge::new(Arc::clone(&plan)).showing(self.sightings.clone());
         self.watcher = watcher(&plan, &self.metrics);
         self.batches = batches(&plan);
         self.dead_letter_origins = dead_letter_origins(&plan, self.origin.shard);
@@ -349,7 +358,7 @@ impl Worker {
 
     /// Judges all held deliveries again into new batches: after a panic the old ones cannot be trusted.
     fn rebuild(&mut self) {
-        self.judge = Judge::new(Arc::clone(&self.plan));
+        self.judge = Judge::new(Arc::clone(&self.plan)).showing(self.sightings.clone());
         self.batches = batches(&self.plan);
         for (place, arrival) in self.held.iter().enumerate() {
             let verdict = self.judge.judge(row_number(place), arrival, &mut self.batches, None, None);
@@ -417,7 +426,7 @@ impl Worker {
             letter.original = Death::newest(&letter.message).map(Original::from);
         }
         self.tally.add_dead_letter(rejection.code());
-        self.conflicts += u64::from(rejection.issues().iter().any(|issue| issue.code == Code::ValidateType));
+        self.note_conflict(&rejection);
         match rejection.code().stage() {
             // What a pipeline of dead letters is for.
             Stage::Broker => self.judged.good += 1,
@@ -429,6 +438,18 @@ impl Worker {
         letter.source_file.clone_from(&self.origin.file);
         letter.source_line = line;
         self.dead.push(letter);
+    }
+
+    /// Counts an event that has a value of another type than its schema says.
+    fn note_conflict(&mut self, rejection: &Rejection) {
+        // In a learned schema, formats are there for their columns only.
+        let is_learned = self.sightings.is_some();
+        let is_conflict = |code| code == Code::ValidateType || (is_learned && code == Code::ValidateFormat);
+        let mut conflicts = rejection.issues().iter().filter(|issue| is_conflict(issue.code)).peekable();
+        self.conflicts += u64::from(conflicts.peek().is_some());
+        if let Some(sightings) = &self.sightings {
+            conflicts.for_each(|issue| sightings.conflict(issue));
+        }
     }
 
     /// A letter that fails again is no new one.

@@ -15,7 +15,7 @@ use prometheus::{
 };
 
 pub use monitors::{Bound, Flow, MonitorMetrics};
-pub use pipeline::{Delays, FileKind, Owner, PipelineMetrics, Reload, ShardGauges, SpanExport};
+pub use pipeline::{Delays, FileKind, Learning, Owner, PipelineMetrics, Reload, ShardGauges, SpanExport};
 use table::*;
 pub use table::{Definition, Kind, TABLE};
 
@@ -62,6 +62,8 @@ pub struct Metrics {
     schema_refused: GaugeVec,
     undeclared: IntCounterVec,
     conflicts: IntCounterVec,
+    new_fields: IntCounterVec,
+    schema_revision: GaugeVec,
     event_delay: HistogramVec,
     queue_messages: GaugeVec,
     held_bytes: GaugeVec,
@@ -120,6 +122,8 @@ impl Metrics {
             schema_refused: gauges(&registry, SCHEMA_REFUSED),
             undeclared: counters(&registry, UNDECLARED),
             conflicts: counters(&registry, CONFLICTS),
+            new_fields: counters(&registry, NEW_FIELDS),
+            schema_revision: gauges(&registry, SCHEMA_REVISION),
             event_delay: histograms(&registry, EVENT_DELAY),
             queue_messages: gauges(&registry, QUEUE_MESSAGES),
             held_bytes: gauges(&registry, HELD_BYTES),
@@ -157,6 +161,8 @@ impl Metrics {
             schema_refused: self.schema_refused.with_label_values(labels),
             undeclared: self.undeclared.with_label_values(labels),
             conflicts: self.conflicts.with_label_values(labels),
+            new_fields: self.new_fields.with_label_values(labels),
+            learning: Mutex::default(),
             event_delay: self.event_delay.with_label_values(labels),
             monitors: self.monitors.of(name),
             last_commit_ms: AtomicI64::new(0),
@@ -269,6 +275,14 @@ impl Metrics {
         self.oldest_unacked.with_label_values(&[name]).set(pipeline.oldest_unacked(now).as_seconds_f64());
         self.open_partitions.with_label_values(&[name]).set(pipeline.open_partitions() as f64);
         self.broker_connected.with_label_values(&[name]).set(pipeline.connected() as f64);
+        let revision = match pipeline.learning() {
+            Learning::Not => None,
+            Learning::Waits { .. } => Some(0),
+            Learning::Done { revision } => Some(revision),
+        };
+        if let Some(revision) = revision {
+            self.schema_revision.with_label_values(&[name]).set(revision.into());
+        }
         for owner in Owner::ALL {
             self.held_bytes.with_label_values(&[name, owner.as_str()]).set(pipeline.held_bytes(owner) as f64);
         }

@@ -1,7 +1,7 @@
 //! What one pipeline counts, and what its shards show.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
 use prometheus::local::LocalHistogram;
@@ -109,6 +109,18 @@ impl Delays {
     }
 }
 
+/// Whether a pipeline learns its schema.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Learning {
+    /// It has one.
+    #[default]
+    Not,
+    /// It waits for events to learn of.
+    Waits { events: u64, wanted: u64 },
+    /// It has learned it.
+    Done { revision: u32 },
+}
+
 /// What one pipeline counts.
 pub struct PipelineMetrics {
     pub name: String,
@@ -135,6 +147,8 @@ pub struct PipelineMetrics {
     pub(super) schema_refused: Gauge,
     pub undeclared: IntCounter,
     pub conflicts: IntCounter,
+    pub new_fields: IntCounter,
+    pub(super) learning: Mutex<Learning>,
     pub(super) event_delay: Histogram,
     pub monitors: MonitorMetrics,
     /// Milliseconds since 1970; 0: nothing was committed yet.
@@ -169,6 +183,15 @@ impl PipelineMetrics {
     /// Records whether the files of a schema say something that was refused.
     pub fn set_schema_refused(&self, refused: bool) {
         self.schema_refused.set(if refused { 1.0 } else { 0.0 });
+    }
+
+    /// Records how far the pipeline is with learning its schema.
+    pub fn set_learning(&self, learning: Learning) {
+        *self.learning.lock().unwrap_or_else(PoisonError::into_inner) = learning;
+    }
+
+    pub fn learning(&self) -> Learning {
+        *self.learning.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Records that a flush is durable as of `at`; of several shards the latest counts.

@@ -152,7 +152,17 @@ pub(super) const UNDECLARED: Definition = counter(
 pub(super) const CONFLICTS: Definition = counter(
     "parqueduct_schema_conflicts_total",
     &["pipeline"],
-    "Events with a value of a type that the schema does not allow there: dead letters with a validate.type",
+    "Events with a value of a type that the schema does not allow there: dead letters with a validate.type, of a learned schema also with a validate.format",
+);
+pub(super) const NEW_FIELDS: Definition = counter(
+    "parqueduct_schema_new_fields_total",
+    &["pipeline"],
+    "Fields that events have and their learned schema does not declare, each counted once by each process",
+);
+pub(super) const SCHEMA_REVISION: Definition = gauge(
+    "parqueduct_schema_revision",
+    &["pipeline"],
+    "Revision of the learned schema in use, 0 while it is learned; absent where schemas are written",
 );
 pub(super) const EVENT_DELAY: Definition = histogram(
     "parqueduct_event_delay_seconds",
@@ -265,6 +275,8 @@ pub const TABLE: &[Definition] = &[
     SCHEMA_REFUSED,
     UNDECLARED,
     CONFLICTS,
+    NEW_FIELDS,
+    SCHEMA_REVISION,
     EVENT_DELAY,
     QUEUE_MESSAGES,
     HELD_BYTES,

@@ -1,7 +1,8 @@
 //! A JSON Schema to Parquet columns: which property becomes a column of which type, and why. Pure, and the same for the
 //! same schema whatever the configuration.
 //!
-//! A property of one plain type becomes a typed column; an object that allows no other fields becomes a struct; an array
+//! A property of one plain type becomes a typed column; an object that allows no other fields becomes a struct, and so does
+//! one with `"x-parqueduct-struct": true`, whose other fields are in `_extra`; an array
 //! of such elements becomes a list. All else is kept as JSON text, and never guessed at: an open object, a map, values
 //! of several types, a schema that refers to itself, nesting beyond [`NESTING_MAX`].
 //!
@@ -37,6 +38,9 @@ pub const NESTING_MAX: usize = 8;
 
 /// The keyword that, beside `"format": "date-time"`, lets a column of instants take finer ones than it holds.
 pub const FINER: &str = "x-parqueduct-finer";
+
+/// The keyword that makes an object a struct of the fields it declares, though it allows others: those are in `_extra`.
+pub const STRUCT: &str = "x-parqueduct-struct";
 
 /// Columns a schema may give, those within structs and lists counted each: what a batch and its file cost grows with it.
 pub const COLUMNS_MAX: usize = 2_000;
@@ -252,7 +256,11 @@ impl Builder {
                         )?);
                     }
                 }
-                (DataType::Struct(members.into()), "an object that allows no other fields".to_owned())
+                let sentence = match object.opening {
+                    Opening::Kept => "an object, whose other fields are in _extra",
+                    _ => "an object that allows no other fields",
+                };
+                (DataType::Struct(members.into()), sentence.to_owned())
             }
             Kind::Json(why) => {
                 metadata.insert(column::JSON_KEY.to_owned(), "true".to_owned());
@@ -328,7 +336,7 @@ fn object_kind(shape: &Shape, level: usize) -> Kind {
     let mut names: Vec<_> = object.fields.iter().map(|(name, _)| column_name(name, false).to_lowercase()).collect();
     names.sort_unstable();
     let possible = |field: &shape::Field| !field.clone().settle().0.types.is_empty();
-    if object.opening != Opening::Closed {
+    if object.opening > Opening::Kept {
         Kind::Json("an object that allows fields the schema does not declare".to_owned())
     } else if !object.fields.iter().any(|(_, field)| possible(field)) {
         Kind::Json("an object without fields, which Parquet cannot hold".to_owned())

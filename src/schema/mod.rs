@@ -17,7 +17,7 @@ mod tests;
 mod validate; // the verdict
 
 pub use catalog::{Language, Place, ReadFile, Schema, SchemaError, Types};
-pub use columns::FINER;
+pub use columns::{FINER, STRUCT};
 pub use hints::hints;
 pub use sensitive::SENSITIVE;
 pub use validate::Validator;

@@ -48,6 +48,7 @@ fn pipeline(schema: OnTrip) -> Pipeline {
         kind: PipelineKind::Events,
         events: vec![EventType { partition_by: vec![PartitionKey::Date], ..orders::event_type() }],
         envelope: Envelope::None,
+        infer: None,
         dedupe_window: None,
         prefetch: 400,
         shards: 2,
@@ -114,6 +115,7 @@ impl Running {
         let plan = Arc::new(Plan::new(&config, "host_1", &read, None).expect("the pipeline compiles"));
         let parts = PipelineParts {
             plans: tokio::sync::watch::channel(Arc::clone(&plan)).1,
+            sightings: None,
             plan,
             surroundings,
             metrics: Arc::clone(&shared),
@@ -131,7 +133,7 @@ impl Running {
             },
         };
         let stop = Stop::default();
-        let run = run_pipeline(parts, stop.clone());
+        let run = run_pipeline(parts, None, stop.clone());
         let task = tokio::spawn(async move { run.await.expect("no shard panics") });
         Self { broker, metrics: shared, stop, task }
     }

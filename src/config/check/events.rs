@@ -7,7 +7,7 @@ use crate::config::checked::{Envelope, EventType, Format, Framing, PartitionKey,
 use crate::config::finding::Place;
 use crate::config::raw;
 use crate::config::read::{Given, Reader};
-use crate::config::text::Text;
+use crate::config::text::{FilePath, Text};
 use crate::value::Pointer;
 
 /// The types of a pipeline's events; `None` when something was refused.
@@ -207,7 +207,9 @@ fn when(section: &raw::When, event: &raw::Pipeline, format: Format, reader: &mut
 
 fn event(section: &raw::Pipeline, name: Option<String>, when: When, reader: &mut Reader<'_>) -> Option<EventType> {
     let format = section.format.as_ref().map(|given| given.value);
+    let is_learned = section.schema.as_ref().is_some_and(|schema| is_learned(&schema.value));
     let schema = match format.map(|format| native(section, format)) {
+        Some(_) if is_learned => learned(section, format?, name.is_some(), reader),
         // It is no text.
         Some(Format::Protobuf) => section.schema.as_ref().map(|given| given.value.path.clone()),
         _ => section.schema.as_ref().and_then(|schema| super::readable(schema, None, reader)),
@@ -240,6 +242,46 @@ fn event(section: &raw::Pipeline, name: Option<String>, when: When, reader: &mut
         partition_by: partition_by?,
         keep_raw: section.keep_raw.as_ref()?.value,
     })
+}
+
+/// Whether there is no file, for the schema is learned. A file of that name is `./infer`.
+pub(super) fn is_learned(schema: &FilePath) -> bool {
+    schema.written.value == "infer"
+}
+
+/// Where a learned schema is; `None` when events like these need one that is written.
+fn learned(section: &raw::Pipeline, format: Format, is_type: bool, reader: &mut Reader<'_>) -> Option<PathBuf> {
+    let place = section.schema.as_ref().map(|given| &given.place)?;
+    let is_framed = section.framing.as_ref().is_some_and(|given| given.value == Framing::Confluent);
+    let problem = match format {
+        Format::Avro | Format::Protobuf => {
+            format!(
+                "\"infer\" is not for format = \"{}\", of which only a schema tells what bytes mean",
+                format.as_str()
+            )
+        }
+        Format::Auto => "\"infer\" is not for format = \"auto\", which goes by the schema".to_owned(),
+        Format::Json | Format::Msgpack
+            if section.envelope.as_ref().is_some_and(|envelope| envelope.value != Envelope::None) =>
+        {
+            "\"infer\" is not for envelope = \"cloudevents\": a schema of its data has to be written".to_owned()
+        }
+        Format::Json | Format::Msgpack if is_framed => {
+            "\"infer\" is not for framing = \"confluent\", where bodies name their schema in the registry".to_owned()
+        }
+        Format::Json | Format::Msgpack if is_type => "\"infer\" is not for one of several types of events".to_owned(),
+        Format::Json | Format::Msgpack => {
+            let name = &section.name.as_ref()?.value.value;
+            let version = section.schema_version.as_ref().map_or(1, |given| given.value);
+            return Some(PathBuf::from(format!("/meta/schemas/{name}/v{version}")));
+        }
+    };
+    let mend = match is_type {
+        true => "name the file of one; `parqueduct schema infer` proposes it",
+        false => "name the file of the schema",
+    };
+    reader.notes.error(place, problem, mend);
+    None
 }
 
 /// The message and the rules of a pipeline whose schema is no JSON Schema; `None` when something was refused.
@@ -288,7 +330,11 @@ fn binary(
 /// The schema's name and version: own keys, else what the file's name says.
 fn identity(section: &raw::Pipeline, reader: &mut Reader<'_>) -> (Option<String>, Option<u32>) {
     let file_name = section.schema.as_ref().and_then(|given| Some(given.value.path.file_name()?.to_str()?.to_owned()));
-    let (derived_name, derived_version) = file_name.as_deref().map(schema_identity).unzip();
+    let is_learned = section.schema.as_ref().is_some_and(|given| is_learned(&given.value));
+    let (derived_name, derived_version) = match &section.name {
+        Some(name) if is_learned => (Some(name.value.value.clone()), Some(1)),
+        _ => file_name.as_deref().map(schema_identity).unzip(),
+    };
     let allowed = |letter: char| letter.is_ascii_alphanumeric() || "_.-".contains(letter);
     let name = match (&section.schema_name, derived_name) {
         (Some(given), _) if !given.value.value.chars().all(allowed) => {

@@ -2,7 +2,7 @@
 
 use super::events;
 use super::rules::Rule;
-use crate::config::checked::{Breaker, Declare, Dedupe, Flow, Flush, Pipeline, PipelineKind};
+use crate::config::checked::{Breaker, Declare, Dedupe, Flow, Flush, Infer, Pipeline, PipelineKind};
 use crate::config::finding::Place;
 use crate::config::raw;
 use crate::config::read::{Given, Reader, Section};
@@ -83,6 +83,7 @@ const ABOUT_EVENTS: &[&str] = &[
     "format",
     "framing",
     "schema",
+    "infer",
     "message",
     "rules",
     "schema_name",
@@ -139,6 +140,7 @@ fn pipeline(section: &raw::Pipeline, rules: &[Rule], has_registry: bool, reader:
     let queue = section.queue.as_ref().and_then(|queue| short_string(&queue.value, &queue.place, reader));
     let declare = declare(section, reader);
     let events = events::check(section, has_registry, reader);
+    let infer = infer(section, reader);
     let dedupe_window = dedupe_window(section, reader);
     let flush = flush(section, reader);
     let monitor = super::monitor::check(section, reader);
@@ -149,6 +151,7 @@ fn pipeline(section: &raw::Pipeline, rules: &[Rule], has_registry: bool, reader:
         kind: kind?,
         events: events?,
         envelope: section.envelope.as_ref()?.value,
+        infer: infer?,
         dedupe_window: dedupe_window?,
         prefetch: bounded(&section.prefetch)?,
         shards: bounded(&section.shards)?,
@@ -208,6 +211,23 @@ fn declare(section: &raw::Pipeline, reader: &mut Reader<'_>) -> Option<Option<De
         bind.push((exchange?, routing_key?));
     }
     Some(Some(Declare { queue_type: section.queue_type.as_ref()?.value, bind }))
+}
+
+/// `Some(None)` when there is a schema, `None` when something was refused.
+fn infer(section: &raw::Pipeline, reader: &mut Reader<'_>) -> Option<Option<Infer>> {
+    let given = section.infer.as_ref()?;
+    if !section.schema.as_ref().is_some_and(|schema| events::is_learned(&schema.value)) {
+        if given.place.written && !is_dead_letter(section) {
+            reader.notes.warning(&given.place, "is not used", "add schema = \"infer\", or remove it");
+        }
+        return Some(None);
+    }
+    Some(Some(Infer {
+        events: bounded(&given.value.events)?,
+        patience: given.value.patience.as_ref()?.value,
+        new_fields: given.value.new_fields.as_ref()?.value,
+        fields_max: bounded(&given.value.fields_max)?,
+    }))
 }
 
 /// `Some(None)` when only redelivered messages are left out, `None` when something was refused.

@@ -2,7 +2,7 @@
 
 use super::{lines, loaded, sound, with};
 use crate::config::checked::{
-    Declare, Flush, OnTrip, PartitionKey, QueueType, Role, RuleAction, S3Encryption, SplitBy, StorePlace,
+    Declare, Flush, NewFields, OnTrip, PartitionKey, QueueType, Role, RuleAction, S3Encryption, SplitBy, StorePlace,
 };
 
 /// `lines` below `[section]` give exactly one finding, at `key`, that says `problem` and `mend`.
@@ -411,6 +411,40 @@ fn the_schemas_name_and_version_come_from_keys_or_the_file() {
     finds("pipeline", "schema = \"or der.json\"", "pipeline.schema_name", "is not set", "add schema_name");
     finds("pipeline", "schema_name = \"o@1\"", "pipeline.schema_name", "holds more", "\"flight\"");
     finds("pipeline", "schema = \"missing\"", "pipeline.schema", "cannot be read", "create it");
+}
+
+#[test]
+fn a_schema_that_is_learned_has_a_place_in_the_store() {
+    let pipeline = |below: &str| {
+        let loaded = sound(&with("pipeline", below));
+        assert_eq!(loaded.warnings, [], "{below}");
+        loaded.config.pipelines[0].clone()
+    };
+    let learned = pipeline("schema = \"infer\"");
+    let event = &learned.events[0];
+    assert_eq!(event.schema, std::path::Path::new("/meta/schemas/flights/v1"));
+    assert_eq!((event.schema_name.as_str(), event.schema_version), ("flights", 1));
+    let infer = learned.infer.expect("it learns");
+    assert_eq!((infer.events, infer.patience.as_secs(), infer.new_fields), (1_000, 120, NewFields::Adopt));
+    let learned = pipeline(
+        "schema = \"infer\"\nformat = \"msgpack\"\nschema_name = \"f\"\nschema_version = 3\n\
+         infer = { events = 7, patience = \"0s\", new_fields = \"report\" }",
+    );
+    let event = &learned.events[0];
+    assert_eq!((event.schema.to_str(), event.schema_name.as_str()), (Some("/meta/schemas/flights/v3"), "f"));
+    assert_eq!(learned.infer.map(|infer| (infer.events, infer.new_fields)), Some((7, NewFields::Report)));
+    assert!(pipeline("schema = \"./infer\"").infer.is_none(), "a file of that name");
+
+    finds("pipeline", "infer = { events = 7 }", "pipeline.infer", "is not used", "add schema = \"infer\"");
+    let of = |more: &str| format!("schema = \"infer\"\n{more}");
+    finds("pipeline", &of("format = \"avro\""), "pipeline.schema", "is not for format = \"avro\"", "name the file");
+    let text = with("pipeline", &of("framing = \"confluent\""));
+    let found = lines(&text.replace("[log]", "[registry]\nurls = [\"http://r\"]\n[log]"));
+    assert!(found.len() == 1 && found[0].contains("bodies name their schema in the registry"), "{found:?}");
+    let types = with("pipeline", "event = [{ name = \"placed\", schema = \"infer\" }]");
+    let found = lines(&types.replace("schema = \"schemas/flight.v1.json\"\n", ""));
+    assert!(found.len() == 1 && found[0].contains("not for one of several types of events"), "{found:?}");
+    finds("pipeline", &of("infer = { patience = \"26m\" }"), "pipeline.infer.patience", "is more than 25m", "25m");
 }
 
 #[test]

@@ -88,7 +88,7 @@ impl<'s> Walk<'s> {
             shape = shape.meet(condition);
         }
         let closing = place.keyword("unevaluatedProperties");
-        if closing == Some(&Value::Bool(false)) && shape.object.opening == Opening::Open {
+        if closing == Some(&Value::Bool(false)) && shape.object.opening <= Opening::Open {
             shape.object.opening = Opening::Closed;
         } else if closing.is_some_and(|closing| *closing != Value::Bool(false)) {
             shape.object.opening = shape.object.opening.max(Opening::Map);
@@ -136,6 +136,7 @@ impl<'s> Walk<'s> {
         let patterns = place.keyword("patternProperties").and_then(Value::as_object).is_some_and(|all| !all.is_empty());
         shape.object.opening = match place.keyword("additionalProperties") {
             Some(Value::Bool(false)) if !patterns => Opening::Closed,
+            None if !patterns && place.keyword(super::STRUCT) == Some(&Value::Bool(true)) => Opening::Kept,
             None if !patterns => Opening::Open,
             _ => Opening::Map,
         };

@@ -93,6 +93,8 @@ pub(super) enum Elements {
 pub(super) enum Opening {
     /// No.
     Closed,
+    /// Yes, and those are not of its columns: `x-parqueduct-struct`.
+    Kept,
     /// Nothing is said, so yes, unless `unevaluatedProperties` says no.
     Open,
     /// Yes: a map.
@@ -161,8 +163,12 @@ fn either<T>(one: Option<T>, other: Option<T>, both: impl FnOnce(T, T) -> T) -> 
 
 impl Object {
     fn meet(self, other: Object) -> Object {
-        let closed = self.opening == Opening::Closed || other.opening == Opening::Closed;
-        let opening = if closed { Opening::Closed } else { self.opening.max(other.opening) };
+        // What says nothing takes nothing back.
+        let opening = match (self.opening, other.opening) {
+            (Opening::Open, opening) | (opening, Opening::Open) => opening,
+            (Opening::Closed, _) | (_, Opening::Closed) => Opening::Closed,
+            (one, other) => one.max(other),
+        };
         let mut fields = self.fields;
         for (name, field) in other.fields {
             match fields.iter_mut().find(|(known, _)| *known == name) {

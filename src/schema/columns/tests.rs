@@ -107,6 +107,22 @@ fn closed_objects_become_structs_and_their_arrays_lists() {
 }
 
 #[test]
+fn an_object_that_asks_for_it_is_a_struct_of_what_it_declares() {
+    let open = |more: serde_json::Value| {
+        let mut schema =
+            json!({"type": "object", "x-parqueduct-struct": true, "properties": {"a": {"type": "integer"}}});
+        schema.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        schema
+    };
+    assert_eq!(of(open(json!({}))), "{a int}");
+    assert_eq!(of(json!({"type": "array", "items": open(json!({"type": ["object", "null"]}))})), "[{a int}]");
+    assert_eq!(of(json!({"allOf": [open(json!({})), {"properties": {"b": {"type": "string"}}}]})), "{a int, b text}");
+    assert_eq!(of(json!({"anyOf": [open(json!({})), {"type": "object"}]})), "json");
+    assert_eq!(of(open(json!({"additionalProperties": {"type": "string"}}))), "json", "a map");
+    assert_eq!(of(open(json!({"x-parqueduct-struct": false}))), "json");
+}
+
+#[test]
 fn decimals_are_asked_for_with_a_format_and_a_scale() {
     for (schema, expected) in [
         (json!({"type": "number", "format": "decimal", "scale": 2}), "decimal(38,2)"),

@@ -42,8 +42,8 @@ pub struct Observed {
 
 /// Finds fields that a schema does not declare, and counts the events that have them.
 ///
-/// A field is declared when any part of the schema that applies to its object names it. An object of which no part names
-/// any, one with `patternProperties`, and one whose `additionalProperties` are a schema hold what they like: nothing in them
+/// A field is declared when any part of the schema that applies to its object names it. An object of which no part has
+/// `properties`, one with `patternProperties`, and one whose `additionalProperties` are a schema hold what they like: nothing in them
 /// is new, though what their values hold may be. Of a new field, only the outermost is told.
 #[derive(Clone, Debug)]
 pub struct Evolution {
@@ -66,6 +66,8 @@ pub struct Evolution {
 #[derive(Clone, Debug, Default)]
 struct Outline {
     members: HashMap<String, Vec<usize>>,
+    /// It says which members there are, be it none.
+    names_any: bool,
     /// Of members of other names.
     others: Vec<usize>,
     elements: Vec<usize>,
@@ -225,7 +227,7 @@ impl Evolution {
             return FREE;
         }
         let state = State {
-            names_any: outlines.iter().any(|at| !self.outlines[*at].members.is_empty()),
+            names_any: outlines.iter().any(|at| self.outlines[*at].names_any),
             is_map: outlines.iter().any(|at| self.outlines[*at].is_map),
             outlines: outlines.clone(),
             members: HashMap::new(),
@@ -271,7 +273,7 @@ impl<'s> Graph<'s> {
     }
 
     fn fill(&mut self, at: usize, place: &Place<'s>) {
-        let mut outline = Outline::default();
+        let mut outline = Outline { names_any: place.keyword("properties").is_some(), ..Outline::default() };
         for (name, schema) in place.keyword("properties").and_then(Json::as_object).into_iter().flatten() {
             outline.members.insert(name.clone(), self.outlines_of(place.child(schema)));
         }

@@ -7,6 +7,7 @@
 
 mod evolution; // what events have that a schema does not declare
 mod finding; // the choices
+mod fixed; // what was seen -> columns, and nothing else
 mod node; // one place of the samples
 mod number;
 mod personal; // what looks as if it were about a person
@@ -19,6 +20,7 @@ use serde_json::Value as Json;
 
 pub use evolution::{Evolution, NewField, Observed};
 pub use finding::{Doubt, Finding};
+pub use fixed::{extend, with_columns};
 
 use self::node::Node;
 use crate::value::Value;
@@ -109,6 +111,16 @@ impl Learner {
         let mut root = self.root.clone();
         root.fit(self.limits.places_max, &self.limits);
         propose::propose(&root, options, &self.limits)
+    }
+
+    /// A schema that fixes the columns of what was seen, and asks for nothing else: what is merely new keeps it. Fields whose
+    /// type cannot be told, as they are null or empty in all samples, are not declared.
+    ///
+    /// Every sample that is an object keeps it.
+    pub fn fixed(&self, title: &str) -> Json {
+        let mut root = self.root.clone();
+        root.fit(self.limits.places_max, &self.limits);
+        fixed::fixed(&root, title)
     }
 
     fn fit(&mut self) {

@@ -4,7 +4,7 @@
 //! made a rule, unless it is asked for: a range of numbers, a single value, the fields an event has. The exception are
 //! objects within the event, which are closed, for only then do they become structs.
 
-mod leaf; // strings and numbers
+pub(super) mod leaf; // strings and numbers
 
 use serde_json::{Map, Value as Json, json};
 
@@ -21,7 +21,7 @@ const MAP_NAMES_MIN: usize = 20;
 /// The same when each looks like a value.
 const MAP_VALUE_NAMES_MIN: usize = 3;
 
-const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
+pub(super) const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
 
 pub(super) fn propose(root: &Node, options: &Options, limits: &Limits) -> Proposal {
     let mut writer = Writer { options, limits, path: String::new(), findings: Vec::new() };
@@ -136,7 +136,7 @@ impl Writer<'_> {
 
     fn object(&mut self, node: &Node) -> Keywords {
         match &node.members {
-            Members::Named(named) if self.is_map(named, node.objects) => {
+            Members::Named(named) if !self.path.is_empty() && is_map(named, node.objects) => {
                 let evidence = format!("{} names, none of which all {} have", named.len(), grouped(node.objects));
                 let merged = named.clone().merged(self.limits);
                 self.map(&merged, evidence, "give it additionalProperties: false, and make each name a property")
@@ -151,21 +151,6 @@ impl Writer<'_> {
                 of_type("object")
             }
         }
-    }
-
-    /// Whether the names of an object's members are values rather than names: many, none common to all, and what they
-    /// name of one type. The event itself has fields.
-    fn is_map(&self, named: &Named, objects: u64) -> bool {
-        if self.path.is_empty()
-            || named.len() < MAP_VALUE_NAMES_MIN
-            || named.iter().any(|(_, node)| node.values == objects)
-        {
-            return false;
-        }
-        let all: u64 = named.iter().map(|(_, node)| node.values).sum();
-        let are_rare = all.saturating_mul(2) <= objects.saturating_mul(named.len() as u64);
-        let are_values = named.iter().all(|(name, _)| personal::is_value_name(name));
-        (are_values || (named.len() >= MAP_NAMES_MIN && are_rare)) && are_alike(named)
     }
 
     fn map(&mut self, values: &Node, evidence: String, alternative: &str) -> Keywords {
@@ -244,8 +229,20 @@ impl Writer<'_> {
     }
 }
 
+/// Whether the names of an object's members are values rather than names: many, none common to all, and what they name
+/// of one type. The event itself has fields.
+pub(super) fn is_map(named: &Named, objects: u64) -> bool {
+    if named.len() < MAP_VALUE_NAMES_MIN || named.iter().any(|(_, node)| node.values == objects) {
+        return false;
+    }
+    let all: u64 = named.iter().map(|(_, node)| node.values).sum();
+    let are_rare = all.saturating_mul(2) <= objects.saturating_mul(named.len() as u64);
+    let are_values = named.iter().all(|(name, _)| personal::is_value_name(name));
+    (are_values || (named.len() >= MAP_NAMES_MIN && are_rare)) && are_alike(named)
+}
+
 /// How often which type of value was seen, null apart. Numbers are of one type.
-fn kinds(node: &Node) -> Vec<(u64, &'static str)> {
+pub(super) fn kinds(node: &Node) -> Vec<(u64, &'static str)> {
     let number = if node.numbers.fractions > 0 { "number" } else { "integer" };
     let all = [
         (node.booleans, "boolean"),

@@ -362,6 +362,107 @@ fn new_fields_beyond_the_limit_are_counted_without_being_named() {
     assert_eq!((observed.as_slice(), evolution.unlisted()), (&expected[..], 1));
 }
 
+/// What is fixed of the values of a field `x`, if anything.
+fn fixed_for(values: impl IntoIterator<Item = Json>) -> Option<Json> {
+    let texts: Vec<_> = values.into_iter().map(|value| json!({ "x": value }).to_string()).collect();
+    let schema = learn(&texts).fixed("x");
+    assert_eq!(refused(&schema, &texts), Vec::<String>::new(), "{schema:#}");
+    schema["properties"].get("x").cloned()
+}
+
+#[test]
+fn what_is_fixed_is_what_columns_are_made_of() {
+    let instants: Vec<_> = (10..40).map(|n| json!(format!("2026-01-01T10:15:{n}Z"))).collect();
+    let dates: Vec<_> = (10..30).map(|n| json!(format!("2026-01-{n}"))).collect();
+    let statuses: Vec<_> = (0..200).map(|n| json!(["new", "paid"][n % 2])).collect();
+    let sku = json!({"type": ["integer", "null"]});
+    for (values, expected) in [
+        (json!([1, 2, -3]), json!({"type": ["integer", "null"]})),
+        (json!([1, 2.5]), json!({"type": ["number", "null"]})),
+        (json!([true]), json!({"type": ["boolean", "null"]})),
+        (json!(statuses), json!({"type": ["string", "null"]})),
+        (json!(["192.168.0.1"]), json!({"type": ["string", "null"]})),
+        (json!(instants), json!({"type": ["string", "null"], "format": "date-time", "x-parqueduct-finer": true})),
+        (json!(instants[..19]), json!({"type": ["string", "null"]})),
+        (json!(dates), json!({"type": ["string", "null"], "format": "date"})),
+        (json!([1, u64::MAX]), json!({"type": ["integer", "null"], "format": "decimal", "precision": 20, "scale": 0})),
+        (json!([1, "a"]), json!({})),
+        (json!([[1], []]), json!({"type": ["array", "null"], "items": sku})),
+        (
+            json!([{"sku": 1}, {"sku": null, "tags": []}]),
+            json!({"type": ["object", "null"], "x-parqueduct-struct": true, "properties": {"sku": sku}}),
+        ),
+        (json!([{"1": 1}, {"2": 2}, {"3": 3}]), json!({"type": ["object", "null"]})),
+        (json!(["a@example.com"]), json!({"type": ["string", "null"], "x-parqueduct-sensitive": true})),
+    ] {
+        let values: Vec<_> = values.as_array().expect("values").clone();
+        assert_eq!(fixed_for(values), Some(expected));
+    }
+    for unknown in [json!([null]), json!([[], null]), json!([{}]), json!([[null]]), json!([{"a": null}])] {
+        assert_eq!(fixed_for(unknown.as_array().expect("values").clone()), None, "{unknown}");
+    }
+    let named = learn(&[r#"{"password":"x","id":1}"#.to_owned()]).fixed("x");
+    assert_eq!(named["properties"]["password"]["x-parqueduct-sensitive"], json!(true), "by its name");
+    assert_eq!(named["properties"]["id"], sku);
+}
+
+#[test]
+fn what_is_merely_new_keeps_what_is_fixed() {
+    let seen = [r#"{"a":1,"b":{"c":"x","d":[{"e":1.5}]},"m":{"1":1,"2":2},"m2":0}"#.to_owned()];
+    let schema = learn(&seen).fixed("order");
+    let new = [
+        r#"{}"#,
+        r#"{"a":null,"b":null}"#,
+        r#"{"a":-7,"z":{"any":[1]},"b":{"d":[{"f":true},null],"g":2}}"#,
+        r#"{"b":{"c":null,"d":null}}"#,
+    ]
+    .map(str::to_owned);
+    assert_eq!(refused(&schema, &new), Vec::<String>::new());
+    let other = [r#"{"a":"1"}"#, r#"{"a":1.5}"#, r#"{"b":{"c":1}}"#, r#"{"b":{"d":[{"e":"x"}]}}"#].map(str::to_owned);
+    assert_eq!(refused(&schema, &other).len(), other.len(), "another type is a conflict");
+}
+
+#[test]
+fn a_new_field_is_declared_where_it_was_found_and_once_its_type_is_known() {
+    let texts = [r#"{"a":1,"b":{"c":[{"d":1}]}}"#.to_owned()];
+    let mut schema = learn(&texts).fixed("order");
+    let later = [
+        r#"{"a":1,"n":null,"x/y":"s","b":{"c":[{"d":1,"e":true}],"f":{"g":1}}}"#.to_owned(),
+        r#"{"a":1,"n":[],"b":{"c":[]}}"#.to_owned(),
+    ];
+    let learned = learn(&later).fixed("order");
+    let before = load(&schema);
+    for (path, is_declared) in [
+        ("/x~1y", true),
+        ("/b/c/[*]/e", true),
+        ("/b/f", true),
+        ("/n", false),
+        ("/a", false),
+        ("/b/nobody/x", false),
+        ("/a/x", false),
+        ("", false),
+    ] {
+        assert_eq!(extend(&mut schema, &learned, path), is_declared, "{path}");
+    }
+    let names: Vec<_> = columns(&load(&schema)).expect("columns").reasons.into_iter().map(|of| of.column).collect();
+    assert_eq!(names, ["a", "b", "b.c", "b.c[]", "b.c[].d", "b.c[].e", "b.f", "b.f.g", "x/y"]);
+    assert_eq!(refused(&schema, &later), Vec::<String>::new());
+    let mut evolution = Evolution::new(&load(&schema), 9);
+    each(&later, |tape| drop(evolution.observe(tape.root())));
+    assert_eq!(evolution.fields().iter().map(|field| field.path.as_str()).collect::<Vec<_>>(), ["/n", "/n"]);
+    assert_eq!(before.hash(), load(&learn(&texts).fixed("order")).hash(), "the same samples give the same schema");
+}
+
+#[test]
+fn properties_that_cannot_be_columns_beside_others_are_left_out() {
+    let texts = [r#"{"Id":1,"b":2,"id":3}"#.to_owned()];
+    let (schema, left_out) = with_columns(learn(&texts).fixed("order"));
+    assert_eq!(left_out, ["id"]);
+    let columns = columns(&load(&schema)).expect("columns");
+    assert_eq!(columns.fields.iter().map(|field| field.name().as_str()).collect::<Vec<_>>(), ["Id", "b"]);
+    assert_eq!(with_columns(schema.clone()), (schema, Vec::new()));
+}
+
 /// Numbers as producers write them, beyond 64 bits and doubles, too.
 fn any_number() -> impl Strategy<Value = String> {
     prop_oneof![
@@ -471,6 +572,15 @@ proptest! {
     }
 
     #[test]
+    fn every_sample_that_is_an_object_keeps_what_is_fixed(texts in samples(), limits in prop_oneof![Just(Limits::default()), small_limits()]) {
+        let (schema, _) = with_columns(learn_within(limits, &texts).fixed("any"));
+        let objects: Vec<_> = texts.iter().filter(|text| text.starts_with('{')).cloned().collect();
+        let refused = refused(&schema, &objects);
+        prop_assert!(refused.is_empty(), "{schema:#}\nrefuses {refused:?}");
+        prop_assert!(columns(&load(&schema)).is_ok());
+    }
+
+    #[test]
     fn neither_order_nor_splits_change_what_is_proposed(
         texts in samples(),
         limits in prop_oneof![Just(Limits::default()), small_limits()],
@@ -492,5 +602,6 @@ proptest! {
         for options in [Options::default(), strict()] {
             prop_assert_eq!(sorted(whole.propose(&options)), sorted(merged.propose(&options)));
         }
+        prop_assert_eq!(whole.fixed("any"), merged.fixed("any"));
     }
 }

@@ -199,6 +199,7 @@ impl World {
                 ..orders::event_type()
             }],
             envelope: Envelope::None,
+            infer: None,
             dedupe_window: schedule.dedupe_window,
             prefetch: schedule.prefetch,
             shards: schedule.shards,
@@ -278,6 +279,7 @@ impl Process {
         let plan = Arc::new(world.plan(&instance));
         let parts = PipelineParts {
             plans: tokio::sync::watch::channel(Arc::clone(&plan)).1,
+            sightings: None,
             plan,
             surroundings: world.surroundings(),
             metrics: Arc::clone(&pipeline_metrics),
@@ -294,7 +296,7 @@ impl Process {
                 hold_max: world.schedule.hold_max,
             },
         };
-        let task = tokio::spawn(run_pipeline(parts, stop.clone()));
+        let task = tokio::spawn(run_pipeline(parts, None, stop.clone()));
         Self { world: Arc::clone(world), pid, stop, dead, metrics: pipeline_metrics, task }
     }
 

@@ -151,7 +151,7 @@ fn parts(
     let veil = Veil::new(&config.dlq.mask, [(schema.sensitive(), pipeline.events[0].event_id.clone())]);
     let veil = tokio::sync::watch::channel(Arc::new(veil)).1;
     let requests = AtomicU64::new(0);
-    let replays = crate::app::replays_over(Arc::new(config.clone()), store);
+    let replays = crate::app::replays_over(Arc::new(config.clone()), store, crate::app::Texts::default());
     Parts {
         config: api,
         pipelines: vec![Pipeline { config: pipeline, schemas: vec![schema.label()], veil }],

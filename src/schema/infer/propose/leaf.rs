@@ -10,7 +10,7 @@ use crate::schema::infer::text::{Distinct, Format, Texts};
 use crate::schema::{FINER, SENSITIVE};
 
 /// Strings that must have a format until it is asked of all.
-const FORMAT_MIN: u64 = 20;
+pub(in crate::schema::infer) const FORMAT_MIN: u64 = 20;
 
 /// Strings that must be seen until their values are taken for all there are, and of each value on average. Every value
 /// must have been seen twice: by Good and Turing, the share of what was seen once is the chance that the next is new.
@@ -166,15 +166,12 @@ impl Writer<'_> {
 
     /// A column of decimals for numbers that no other holds, if it holds them.
     fn wide(&mut self, numbers: &Numbers, odd: u64, of_which: &str, keywords: &mut Keywords) {
-        let (all, scale) = (grouped(numbers.count()), numbers.scale);
-        let evidence = format!("{} of {all} are {of_which}", grouped(odd));
-        if numbers.whole_digits.saturating_add(scale) > DECIMAL_DIGITS_MAX {
+        let evidence = format!("{} of {} are {of_which}", grouped(odd), grouped(numbers.count()));
+        let Some((precision, scale)) = decimal_for(numbers) else {
             let alternative = "have the producer write strings";
             self.find(Doubt::Digits, "no column holds all of them: those are dead letters", evidence, alternative);
             return;
-        }
-        // What is within 64 bits, signed or not, has at most 20 digits.
-        let precision = if numbers.fractions == 0 { 20 } else { DECIMAL_DIGITS_MAX };
+        };
         keywords.insert("format".to_owned(), json!("decimal"));
         keywords.insert("precision".to_owned(), json!(precision));
         keywords.insert("scale".to_owned(), json!(scale));
@@ -195,19 +192,11 @@ impl Writer<'_> {
     }
 
     fn sensitive_text(&mut self, texts: &Texts, name: &str) -> bool {
-        let emails = texts.fits(Format::Email);
-        let filled = texts.count - texts.empty;
-        let cards = if are_cards(texts.cards, filled) { texts.cards } else { 0 };
-        let known = [(emails, "addresses of e-mail"), (texts.ibans, "IBANs"), (cards, "numbers of cards")];
-        let told = known.iter().find(|(count, _)| *count > 0);
-        let told = told.map(|(count, what)| format!("{} of {} look like {what}", grouped(*count), grouped(filled)));
-        self.sensitive(told, name)
+        self.sensitive(personal_text(texts), name)
     }
 
     fn sensitive_number(&mut self, numbers: &Numbers, name: &str) -> bool {
-        let (cards, all) = (numbers.cards, numbers.count());
-        let told = || format!("{} of {} look like numbers of cards", grouped(cards), grouped(all));
-        self.sensitive(are_cards(cards, all).then(told), name)
+        self.sensitive(personal_number(numbers), name)
     }
 
     fn sensitive(&mut self, told: Option<String>, name: &str) -> bool {
@@ -217,6 +206,30 @@ impl Writer<'_> {
         self.find(Doubt::Sensitive, "for everybody to see, though it looks personal or secret", evidence, alternative);
         true
     }
+}
+
+/// The digits of a decimal that holds all of `numbers`, and how many of them are behind the point.
+pub(in crate::schema::infer) fn decimal_for(numbers: &Numbers) -> Option<(u32, u32)> {
+    let scale = numbers.scale;
+    // What is within 64 bits, signed or not, has at most 20 digits.
+    let precision = if numbers.fractions == 0 { 20 } else { DECIMAL_DIGITS_MAX };
+    (numbers.whole_digits.saturating_add(scale) <= DECIMAL_DIGITS_MAX).then_some((precision, scale))
+}
+
+/// Why strings look as if they were about a person.
+pub(in crate::schema::infer) fn personal_text(texts: &Texts) -> Option<String> {
+    let emails = texts.fits(Format::Email);
+    let filled = texts.count - texts.empty;
+    let cards = if are_cards(texts.cards, filled) { texts.cards } else { 0 };
+    let known = [(emails, "addresses of e-mail"), (texts.ibans, "IBANs"), (cards, "numbers of cards")];
+    let told = known.iter().find(|(count, _)| *count > 0);
+    told.map(|(count, what)| format!("{} of {} look like {what}", grouped(*count), grouped(filled)))
+}
+
+/// The same of numbers.
+pub(in crate::schema::infer) fn personal_number(numbers: &Numbers) -> Option<String> {
+    let (cards, all) = (numbers.cards, numbers.count());
+    are_cards(cards, all).then(|| format!("{} of {} look like numbers of cards", grouped(cards), grouped(all)))
 }
 
 fn are_cards(cards: u64, all: u64) -> bool {
