@@ -10,7 +10,7 @@ mod search; // personal data on a tape
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 pub use flow::FlowWatch;
@@ -72,7 +72,8 @@ pub struct Watcher {
     left_out: u64,
     /// By the rule's name: events it was held against, and those that break it.
     rules: HashMap<String, (u64, u64)>,
-    personal: HashMap<(Kind, String), u64>,
+    /// In order, so that it depends on nothing else which paths are told apart.
+    personal: BTreeMap<(Kind, String), u64>,
     paths_max: usize,
 }
 
@@ -92,7 +93,7 @@ impl Watcher {
             looked_at: 0,
             left_out: 0,
             rules: rules.collect(),
-            personal: HashMap::new(),
+            personal: BTreeMap::new(),
             paths_max: personal.map_or(0, |personal| personal.paths_max),
         }
     }
@@ -147,7 +148,7 @@ impl Watcher {
         for (rule, (checked, broken)) in &mut self.rules {
             metrics.monitors.held_against(rule, std::mem::take(checked), std::mem::take(broken));
         }
-        for ((kind, path), texts) in self.personal.drain() {
+        for ((kind, path), texts) in std::mem::take(&mut self.personal) {
             metrics.monitors.found_personal(kind.as_str(), &path, self.paths_max, texts);
         }
     }

@@ -179,12 +179,9 @@ fn what_was_found_is_counted_by_rule_kind_and_path_and_no_value_is_told() {
         ],
     );
     let found: Vec<&str> = text.lines().filter(|line| line.starts_with("parqueduct_personal_data_total{")).collect();
-    assert_eq!(found.len(), 5, "{found:?}");
-    assert_eq!(
-        found.iter().filter(|line| line.contains("path=\"other\"")).count(),
-        3,
-        "two paths are told apart: {found:?}"
-    );
+    // Two paths are told apart.
+    let other = found.iter().filter(|line| line.contains("path=\"other\"")).count();
+    assert_eq!((found.len(), other), (5, 2), "{found:?}");
     for value in ["4111", "example.com", "DE89", "12345678Z"] {
         assert!(!text.contains(value), "{text}");
     }

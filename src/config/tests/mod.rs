@@ -1,6 +1,7 @@
 //! The rules of the configuration, each by the line it gives.
 
 mod generated;
+mod monitor;
 mod rules;
 mod secrets;
 
