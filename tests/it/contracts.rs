@@ -73,7 +73,7 @@ fn log_fields(code: &str) -> BTreeSet<String> {
             .filter(|(at, _)| !code[..*at].ends_with(|c: char| c.is_alphanumeric() || c == '_'))
         {
             for argument in arguments(&code[at + level.len()..]) {
-                let name = argument.trim_start_matches(['%', '?']);
+                let name = argument.trim_start_matches(['%', '?']).trim_start_matches("r#");
                 let name: String = name.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
                 found.extend((!name.is_empty()).then_some(name));
             }
@@ -87,7 +87,8 @@ fn arguments(code: &str) -> Vec<&str> {
     let (mut depth, mut begin, mut found) = (0, 0, Vec::new());
     for (at, c) in code.char_indices() {
         match c {
-            '"' if depth == 0 && code[begin..at].trim().is_empty() => return found,
+            // The message, raw or not.
+            '"' if depth == 0 && matches!(code[begin..at].trim(), "" | "r" | "r#") => return found,
             '(' | '[' | '{' => depth += 1,
             ')' | ']' | '}' if depth > 0 => depth -= 1,
             ',' if depth == 0 => {
