@@ -19,6 +19,7 @@ mod foresight;
 mod formats;
 mod harness;
 mod json_schema_suite;
+mod learned; // `schema = "infer"`
 mod letters;
 mod main_job;
 mod model;
