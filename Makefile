@@ -1,7 +1,7 @@
 # `make help` says what there is. Everything is written below `target/` and `.parqueduct/`, which git ignores.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos matrix engines check fmt bench bench-dlq overhead stack pictures
+.PHONY: help demo test chaos matrix engines check fmt bench bench-dlq overhead stack pictures fuzz
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
@@ -43,3 +43,6 @@ bench-dlq: ## make a million dead letters, and time finding them
 
 overhead: ## what the care against repeats costs while nothing goes wrong, in instructions
 	@scripts/overhead
+
+fuzz: ## ten million executions of each fuzz target; hours. FUZZ_RUNS sets another number
+	@scripts/fuzz

@@ -156,7 +156,7 @@ impl<'t> Value<'t> {
     pub fn pointer(self, segments: &[String]) -> Option<Value<'t>> {
         segments.iter().try_fold(self, |value, segment| match value.node() {
             Node::Object { .. } => value.get(segment),
-            Node::Array { .. } => value.elements().nth(segment.parse().ok()?),
+            Node::Array { .. } => value.elements().nth(array_index(segment)?),
             _ => None,
         })
     }
@@ -335,6 +335,13 @@ fn unescape_segment(segment: &str) -> Result<String, String> {
     Ok(name)
 }
 
+/// The index that a JSON pointer's segment is (RFC 6901, section 4): decimal digits without a leading zero.
+pub fn array_index(segment: &str) -> Option<usize> {
+    let digits = !segment.is_empty() && segment.bytes().all(|byte| byte.is_ascii_digit());
+    let plain = segment == "0" || !segment.starts_with('0');
+    (digits && plain).then(|| segment.parse().ok()).flatten()
+}
+
 /// Appends `name` to the pointer `path`, escaped as RFC 6901 asks.
 pub fn push_segment(path: &mut String, name: &str) {
     path.push('/');
@@ -384,6 +391,7 @@ mod tests {
         assert_eq!(at("/a/0").map(Value::node), Some(Node::I64(1)));
         assert_eq!(at("/b/c").and_then(Value::as_str), Some("x\"y"));
         assert!(at("/b/z").is_none() && at("/a/9").is_none() && at("/d/x").is_none());
+        assert!(["/a/+1", "/a/01", "/a/-", "/a/"].into_iter().all(|text| at(text).is_none()), "these are no indices");
         assert_eq!(Pointer::parse("/a~1b/c~0d").expect("pointer").segments(), ["a/b", "c~d"]);
         assert!(Pointer::parse("a").is_err() && Pointer::parse("/~2").is_err());
     }

@@ -39,16 +39,16 @@ const HEADER: u8 = 2;
 
 /// What could not be read of one delivery.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Note {
-    pub(super) tag: u64,
+pub struct Note {
+    pub tag: u64,
     /// Never empty.
-    pub(super) unreadable: Vec<Unreadable>,
+    pub unreadable: Vec<Unreadable>,
 }
 
 /// The notes on their way from the connection's thread to the intake. Each is there before its delivery is; they are as
 /// many at most as deliveries are unacked.
 #[derive(Debug, Default)]
-pub(super) struct Notes(Mutex<VecDeque<Note>>);
+pub struct Notes(Mutex<VecDeque<Note>>);
 
 impl Notes {
     fn add(&self, note: Note) {
@@ -56,7 +56,7 @@ impl Notes {
     }
 
     /// Takes the notes of deliveries up to and with `tag`, in their order.
-    pub(super) fn take_through(&self, tag: u64) -> VecDeque<Note> {
+    pub fn take_through(&self, tag: u64) -> VecDeque<Note> {
         let mut notes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = notes.partition_point(|note| note.tag <= tag);
         let later = notes.split_off(count);
@@ -66,7 +66,7 @@ impl Notes {
 
 /// One connection's incoming bytes, in the order they come.
 #[derive(Debug)]
-pub(super) struct Mender {
+pub struct Mender {
     notes: Arc<Notes>,
     /// Bytes of a frame that the client library takes: what it offers, or the broker's own limit if that is less.
     frame_bytes_max: usize,
@@ -116,13 +116,13 @@ fn strip(frame: &mut [u8]) -> usize {
 }
 
 impl Mender {
-    pub(super) fn new(notes: Arc<Notes>) -> Self {
+    pub fn new(notes: Arc<Notes>) -> Self {
         let frame_bytes_max = FRAME_BYTES_MAX as usize;
         Self { notes, frame_bytes_max, passing: 0, held: Vec::new(), given: None, announced: None }
     }
 
     /// Hands on what was held and is whole now, as much as `out` takes.
-    pub(super) fn give(&mut self, out: &mut [u8]) -> usize {
+    pub fn give(&mut self, out: &mut [u8]) -> usize {
         let Some(given) = self.given else { return 0 };
         let rest = &self.held[given..];
         let count = rest.len().min(out.len());
@@ -137,7 +137,7 @@ impl Mender {
     }
 
     /// How many bytes the next [`Mender::take`] may bring: no more than complete the frame that is held.
-    pub(super) fn wanted(&self) -> usize {
+    pub fn wanted(&self) -> usize {
         match self.held.first_chunk() {
             None if self.held.is_empty() => usize::MAX,
             None => HEAD_BYTES - self.held.len(),
@@ -149,7 +149,7 @@ impl Mender {
 
     /// Looks at what came, mends it in place, and returns how many of the first of `bytes` are fit to be handed on. Of the
     /// others some are held, and [`Mender::give`] hands them on later.
-    pub(super) fn take(&mut self, bytes: &mut [u8]) -> usize {
+    pub fn take(&mut self, bytes: &mut [u8]) -> usize {
         if !self.held.is_empty() {
             self.held.extend_from_slice(bytes);
             self.finish();

@@ -16,7 +16,7 @@ mod line; // the transport under the client library
 mod login;
 pub mod management;
 pub mod memory;
-mod mender;
+pub mod mender; // frames that the client library would refuse, mended
 mod peek; // what lies at the head of a queue
 mod properties;
 pub mod publish;

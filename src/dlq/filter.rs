@@ -12,6 +12,7 @@ use super::fingerprint::GroupId;
 use super::record::{DeadLetter, Summary};
 use crate::event::HeaderValue;
 use crate::headers;
+use crate::value::array_index;
 
 /// Which dead letters are meant. All conditions hold together; an absent one holds for all.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -236,7 +237,7 @@ impl<'de> Visitor<'de> for Follow<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<bool, A::Error> {
         let below = Follow { segments: &self.segments[1..], ..self };
-        let wanted: Option<usize> = self.segments[0].parse().ok();
+        let wanted = array_index(&self.segments[0]);
         let mut found = false;
         for place in 0_usize.. {
             let more = match wanted == Some(place) {
@@ -330,9 +331,17 @@ mod tests {
         ] {
             assert!(holds(path, value), "{path}={value}");
         }
-        for (path, value) in
-            [("/a/b/3", "1"), ("/a/c", "x"), ("/a", "x"), ("/t/x", "1"), ("/n", "0"), ("", "x"), ("/a/b/0", "01")]
-        {
+        for (path, value) in [
+            ("/a/b/3", "1"),
+            ("/a/b/00", "1"),
+            ("/a/b/+0", "1"),
+            ("/a/c", "x"),
+            ("/a", "x"),
+            ("/t/x", "1"),
+            ("/n", "0"),
+            ("", "x"),
+            ("/a/b/0", "01"),
+        ] {
             assert!(!holds(path, value), "{path}={value}");
         }
         assert!(points_at(b" 7 ", "", "7"));

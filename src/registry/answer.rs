@@ -67,19 +67,21 @@ impl fmt::Display for Trouble {
 impl std::error::Error for Trouble {}
 
 /// A body that is understood.
-pub(super) trait Read: Sized {
+pub trait Read: Sized {
     fn read(body: Value) -> Option<Self>;
 }
 
+/// A schema.
 #[derive(Clone, Debug)]
-pub(super) struct SchemaAnswer {
+pub struct SchemaAnswer {
     pub kind: Kind,
     pub text: String,
     pub references: Vec<Reference>,
 }
 
+/// A schema that one refers to, by its own name for it.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Reference {
+pub struct Reference {
     pub name: String,
     pub subject: String,
     pub version: i64,
@@ -110,8 +112,11 @@ impl Read for Vec<String> {
     }
 }
 
-/// `None`: it says that there is nothing of that name.
-pub(super) fn read<T: Read>(status: u16, body: &[u8]) -> Result<Option<T>, Trouble> {
+/// What it answered. `None`: it says that there is nothing of that name.
+///
+/// # Errors
+/// [`Trouble`]: the answer is none that a registry gives.
+pub fn read<T: Read>(status: u16, body: &[u8]) -> Result<Option<T>, Trouble> {
     let json: Option<Value> = serde_json::from_slice(body).ok();
     let code = json.as_ref().and_then(|json| json.get("error_code")).and_then(Value::as_u64);
     let odd = || Trouble::new(Asked::Registry, format!("it answered {status}, and not as a schema registry does"));

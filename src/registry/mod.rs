@@ -4,7 +4,7 @@
 //! What it says of an id never changes, so it is asked once. That it does not know one is kept for a while. Whatever else it
 //! answers, or does not, is [`Trouble`]: never a verdict on an event.
 
-mod answer; // what it answers
+pub mod answer; // what it answers
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};

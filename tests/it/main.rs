@@ -17,6 +17,7 @@ mod fixes;
 mod flow;
 mod foresight;
 mod formats;
+mod fuzz;
 mod harness;
 mod json_schema_suite;
 mod learned; // `schema = "infer"`

@@ -437,7 +437,7 @@ fn looks(sources: &[Source]) -> Vec<String> {
 fn repository() -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut paths = Vec::new();
-    for place in ["src", "tests", "scripts", "docs", "dashboards", "config", "deploy", ".ci", ".config"] {
+    for place in ["src", "tests", "fuzz", "scripts", "docs", "dashboards", "config", "deploy", ".ci", ".config"] {
         walk(&root.join(place), &mut paths);
     }
     walk_flat(root, &mut paths);
@@ -457,7 +457,7 @@ fn walk(directory: &Path, paths: &mut Vec<std::path::PathBuf>) {
         let path = entry.expect("a directory of the repository can be listed").path();
         let name = path.file_name().expect("an entry has a name").to_string_lossy().into_owned();
         // Data of others is kept as it came.
-        if path.is_dir() && name != "__pycache__" && name != "json-schema-test-suite" {
+        if path.is_dir() && name != "__pycache__" && name != "json-schema-test-suite" && name != "corpus" {
             walk(&path, paths);
         } else if path.is_file() {
             paths.push(path);

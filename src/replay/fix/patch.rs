@@ -3,8 +3,8 @@
 use std::fmt;
 
 use super::shown;
-use super::tree::{DEPTH_MAX, Tree, array_index, kind, pointer};
-use crate::value::Pointer;
+use super::tree::{DEPTH_MAX, Tree, kind, pointer};
+use crate::value::{Pointer, array_index};
 
 /// What all copies of one patch may add up to, in bytes: copying a document into itself doubles it each time.
 const COPIED_BYTES_MAX: usize = 64 << 20;

@@ -3,8 +3,8 @@
 
 use std::fmt;
 
-use super::tree::{Tree, array_index, kind};
-use crate::value::Pointer;
+use super::tree::{Tree, kind};
+use crate::value::{Pointer, array_index};
 
 const EACH_ELEMENT: &str = "[*]";
 const EACH_MEMBER: &str = "{*}";

@@ -2,7 +2,7 @@
 
 use compact_str::CompactString;
 
-use crate::value::{push_segment, write_json_string};
+use crate::value::{array_index, push_segment, write_json_string};
 
 /// Objects and arrays within each other; what `pipeline.depth_max` may be at most.
 pub(super) const DEPTH_MAX: usize = 512;
@@ -152,13 +152,6 @@ impl Tree {
             }
         }
     }
-}
-
-/// The index that a JSON pointer's segment is (RFC 6901, section 4): decimal digits without a leading zero.
-pub(super) fn array_index(segment: &str) -> Option<usize> {
-    let digits = !segment.is_empty() && segment.bytes().all(|byte| byte.is_ascii_digit());
-    let plain = segment == "0" || !segment.starts_with('0');
-    (digits && plain).then(|| segment.parse().ok()).flatten()
 }
 
 /// The pointer of `segments`, escaped.

@@ -8,6 +8,8 @@ mod tests;
 
 use std::sync::Arc;
 
+use prost_reflect::prost::Message as _;
+use prost_reflect::prost_types::FileDescriptorSet;
 use prost_reflect::{DescriptorPool, MessageDescriptor};
 use serde_json::Value;
 
@@ -25,6 +27,8 @@ pub struct Types {
 pub enum ProtobufError {
     #[error("{0}; it is what protoc --include_imports --descriptor_set_out=FILE writes")]
     Invalid(String),
+    #[error("file {file} is of syntax {syntax:?}, and what can be read is proto2 and proto3")]
+    Syntax { file: String, syntax: String },
     #[error("{0}")]
     Source(String),
     #[error("it has no message {message}; it has {known}")]
@@ -42,7 +46,7 @@ impl Types {
     /// # Errors
     /// See [`ProtobufError`].
     pub fn parse(set: &[u8], message: &str) -> Result<Self, ProtobufError> {
-        let pool = DescriptorPool::decode(set).map_err(|error| ProtobufError::Invalid(error.to_string()))?;
+        let pool = pool(set)?;
         let Some(found) = pool.get_message_by_name(message.trim_start_matches('.')) else {
             let own = pool.all_messages().filter(|known| known.package_name() != "google.protobuf");
             let mut known: Vec<String> = own.map(|known| known.full_name().to_owned()).collect();
@@ -74,6 +78,20 @@ impl Types {
     pub fn json_schema_of_others(&self) -> Value {
         json_schema::of(&self.message, true)
     }
+}
+
+/// The files of a descriptor set.
+fn pool(set: &[u8]) -> Result<DescriptorPool, ProtobufError> {
+    let files = FileDescriptorSet::decode(set).map_err(|error| ProtobufError::Invalid(error.to_string()))?;
+    // The library panics over any other syntax, that of editions among them.
+    let is_odd = |syntax: &&str| !matches!(*syntax, "proto2" | "proto3");
+    for file in &files.file {
+        if let Some(syntax) = file.syntax.as_deref().filter(is_odd) {
+            return Err(ProtobufError::Syntax { file: file.name().to_owned(), syntax: syntax.to_owned() });
+        }
+    }
+    // Of the bytes, not of what was made of them: that lacks the options that extensions are.
+    DescriptorPool::decode(set).map_err(|error| ProtobufError::Invalid(error.to_string()))
 }
 
 /// Messages of `google.protobuf` whose JSON is not that of other messages.

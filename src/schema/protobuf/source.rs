@@ -85,11 +85,11 @@ impl Source {
     /// The same of a descriptor set, as [`Source::set`] gives it.
     ///
     /// # Errors
-    /// [`ProtobufError::Invalid`].
+    /// [`ProtobufError::Invalid`] or [`ProtobufError::Syntax`].
     pub fn of_set(set: &[u8]) -> Result<Self, ProtobufError> {
-        let invalid = |error: String| ProtobufError::Invalid(error);
-        let pool = prost_reflect::DescriptorPool::decode(set).map_err(|error| invalid(error.to_string()))?;
-        let file = pool.get_file_by_name(ROOT).ok_or_else(|| invalid(format!("it has no file {ROOT}")))?;
+        let pool = super::pool(set)?;
+        let no_file = || ProtobufError::Invalid(format!("it has no file {ROOT}"));
+        let file = pool.get_file_by_name(ROOT).ok_or_else(no_file)?;
         Ok(Self { file, set: set.into() })
     }
 

@@ -63,3 +63,29 @@ fn what_is_no_descriptor_set_or_has_no_such_message_is_refused_by_name() {
     assert!(error.contains("no object"), "{error}");
     Types::parse(&set, ".shop.v1.Order").expect("a leading dot is of no matter");
 }
+
+#[test]
+fn a_set_of_another_syntax_is_refused_by_the_name_of_its_file() {
+    let of = |syntax: Option<&str>| {
+        let message = DescriptorProto { name: Some("Order".to_owned()), ..DescriptorProto::default() };
+        let file = FileDescriptorProto {
+            name: Some("order.proto".to_owned()),
+            message_type: vec![message],
+            syntax: syntax.map(str::to_owned),
+            ..FileDescriptorProto::default()
+        };
+        FileDescriptorSet { file: vec![file] }.encode_to_vec()
+    };
+    for syntax in [None, Some("proto2"), Some("proto3")] {
+        Types::parse(&of(syntax), "Order").expect("a set");
+    }
+    for syntax in ["editions", "proto1", ""] {
+        let set = of(Some(syntax));
+        let error = Types::parse(&set, "Order").expect_err("refused").to_string();
+        assert_eq!(
+            error,
+            format!("file order.proto is of syntax {syntax:?}, and what can be read is proto2 and proto3")
+        );
+        assert!(matches!(Source::of_set(&set), Err(ProtobufError::Syntax { .. })), "{syntax:?}");
+    }
+}
