@@ -3,7 +3,16 @@
 use parqueduct::content::{self, Closed, Encoding};
 use parqueduct::event::Message;
 
-const ENCODINGS: [Encoding; 3] = [Encoding::Gzip, Encoding::Deflate, Encoding::Zstd];
+/// By the last two bits of the first byte; the third one chooses of the last two.
+fn encoding(choice: u8) -> Encoding {
+    match (choice % 4, choice & 4) {
+        (0, _) => Encoding::Gzip,
+        (1, _) => Encoding::Deflate,
+        (2, _) => Encoding::Zstd,
+        (_, 0) => Encoding::Lz4,
+        _ => Encoding::Snappy,
+    }
+}
 
 /// More than so many bytes are never made of a body.
 const BYTES_MAX: usize = 2000;
@@ -12,7 +21,7 @@ const BYTES_MAX: usize = 2000;
 /// bodies of a format that has members are one body; what follows one that has none is refused.
 pub fn content(input: &[u8]) {
     let Some((choice, body)) = input.split_first() else { return };
-    let encoding = ENCODINGS[usize::from(choice % 4) % 3];
+    let encoding = encoding(*choice);
     let opened = open(encoding, body, BYTES_MAX);
     match &opened {
         Ok(plain) => {
@@ -23,7 +32,9 @@ pub fn content(input: &[u8]) {
             }
             let twice = [body, body].concat();
             match encoding {
-                Encoding::Gzip | Encoding::Zstd => {
+                // A block, and not a stream, has no members.
+                Encoding::Snappy if !body.starts_with(b"\xff\x06\0\0sNaPpY") => {}
+                Encoding::Gzip | Encoding::Zstd | Encoding::Lz4 | Encoding::Snappy => {
                     assert_eq!(open(encoding, &twice, 2 * BYTES_MAX), Ok(plain.repeat(2)));
                 }
                 Encoding::Deflate => assert_eq!(open(encoding, &twice, BYTES_MAX), Err(Closed::Broken(encoding))),

@@ -60,7 +60,7 @@ pub fn json_schema(input: &[u8]) {
     let Some((choice, body)) = input.split_first() else { return };
     let judge = &JUDGES[usize::from(*choice) % JUDGES.len()];
     let _not_json = JsonDecoder::new(LIMITS).decode(body, |tape| {
-        let verdict = judge.ours.check_value(tape);
+        let verdict = judge.ours.check_value(tape.root());
         let json = json_of(tape.root());
         assert_eq!(verdict.is_ok(), judge.theirs.is_valid(&json), "{json} by {}: {verdict:?}", judge.text);
         if let Err(rejection) = verdict {
