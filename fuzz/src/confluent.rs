@@ -57,6 +57,8 @@ pub fn confluent(input: &[u8]) {
                 decoded.map_err(|rejection| rejection.shifted(frame.len as u64))
             });
             match (&decoded, apart) {
+                // By itself a body of no bytes is refused; behind a frame it is a value, or too short for one.
+                _ if frame.len == body.len() && format != Format::Json => {}
                 (Ok(text), apart) => assert_eq!(*text, apart.expect("the same apart")),
                 (Err(rejection), apart) => {
                     let apart = apart.expect_err("the same apart");

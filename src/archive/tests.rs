@@ -67,7 +67,7 @@ fn layout_by(partition_by: Vec<PartitionKey>) -> Arc<Layout> {
         schema_label: "flight@1".to_owned(),
         partition_by,
         keep_raw: true,
-        cloud_events: false,
+        cloud_events: true,
         issues_max: 3,
         open_partitions_max: 3,
     };

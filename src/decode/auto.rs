@@ -178,7 +178,7 @@ fn begins_json(body: &[u8]) -> bool {
     let begins = |byte: &u8| matches!(byte, b'{' | b'[' | b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n');
     // A byte order mark is none of JSON's, but of no other format either: that decoder tells.
     let text = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-    text.iter().find(|byte| !matches!(byte, b' ' | b'\t' | b'\r' | b'\n')).is_none_or(|byte| begins(byte))
+    text.iter().find(|byte| !matches!(byte, b' ' | b'\t' | b'\r' | b'\n')).is_none_or(begins)
 }
 
 /// Whether `body` begins as a map, an array, a text, bytes or a longer number of MessagePack do; no JSON text begins so.

@@ -516,7 +516,10 @@ mod tests {
         );
     }
 
-    fn structured(body: &str) -> Result<(String, String), Vec<(String, String, String)>> {
+    /// Code, path and what was found of an issue.
+    type Told = (String, String, String);
+
+    fn structured(body: &str) -> Result<(String, String), Vec<Told>> {
         let read = |tape: &Tape<'_>| {
             let (attributes, data) = Attributes::of_json(tape.root())?;
             let data = match data {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use parqueduct::event::{Message, Properties};
+use parqueduct::event::{HeaderValue, Message, Properties};
 use serde_json::{Value, json};
 
 use crate::harness::program::{Program, parqueduct, parqueduct_ok, wait_for};
@@ -330,4 +330,41 @@ fn a_registry_that_cannot_be_used_is_found_by_the_check() {
     for finding in ["\"registry:8081\" is no address", "holds a user or a password", "stands without username"] {
         assert!(told().contains(finding), "{finding}: {}", told());
     }
+}
+
+/// Told by what they begin with, and within the envelopes of both modes.
+#[test]
+fn bodies_that_name_a_schema_come_beside_others_in_cloud_events_too() {
+    let (rabbit, registry) = (now(Rabbit::shared()), RegistryServer::start());
+    let setting = avro(&rabbit, &registry, "");
+    setting.change("format = \"avro\"\nframing = \"confluent\"", "format = \"auto\"\nenvelope = \"cloudevents\"");
+    let structured = |id: &str, member: &str, data: Value| {
+        let mut event = json!({"specversion": "1.0", "id": id, "source": "/shop", "type": "order"});
+        event[member] = data;
+        let content_type = Some("application/cloudevents+json".to_owned());
+        let properties = Properties { content_type, ..Properties::default() };
+        Message { body: event.to_string().into_bytes(), properties, ..Message::default() }
+    };
+    let mut binary = order_v1(0);
+    let header = |(name, value): (&str, &str)| (format!("ce-{name}"), HeaderValue::Text(value.as_bytes().to_vec()));
+    let attributes = [("specversion", "1.0"), ("id", "1"), ("source", "/shop"), ("type", "order")];
+    binary.properties.headers = Some(attributes.map(header).to_vec());
+    let v3 = [text("Pau"), text("order-1"), double(2.5), vec![0]].concat();
+    let messages = [
+        binary,
+        structured("2", "data_base64", BASE64.encode(framed(3, &v3)).into()),
+        structured("3", "data", json!({"id": "order-2", "amount": 3.5})),
+        structured("4", "data_base64", BASE64.encode(framed(77, b"\x02x")).into()),
+    ];
+    let program = Program::start_ready(&setting.config);
+    now(rabbit.publish(&setting.queue, &messages));
+    program.wait_until_settled(messages.len() as u64, MINUTE);
+    let ids = archive::event_ids(&setting.store());
+    assert_eq!(ids.keys().collect::<Vec<_>>(), ["order-0", "order-1", "order-2"]);
+    let letters = lines(&dlq(&setting, &["list", "--json"]));
+    assert_eq!(letters.len(), 1, "{letters:?}");
+    assert_eq!(
+        (&letters[0]["code"], &letters[0]["issues"][0]["path"]),
+        (&"schema.unknown".into(), &"/data_base64".into())
+    );
 }

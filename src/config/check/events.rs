@@ -172,7 +172,11 @@ fn when(section: &raw::When, event: &raw::Pipeline, format: Format, reader: &mut
         None => None,
     };
     if let (Some(given), Format::Avro | Format::Protobuf) = (&section.field, format) {
-        let problem = format!("is not for {}, which cannot be read before its schema is known", format.document());
+        let what = match event.format.as_ref().is_some_and(|given| given.value == Format::Auto) {
+            true => format!("a schema of {}", format.document()),
+            false => format!("format = \"{}\"", format.as_str()),
+        };
+        let problem = format!("is not for {what}, which cannot be read before its schema is known");
         reader.notes.error(&given.place, problem, "tell the type by a property, a header or the routing key");
         return None;
     }

@@ -62,14 +62,15 @@ fn order(amount: impl Into<Value>) -> Value {
     json!({"id": "x", "amount": amount.into(), "customer": {"email": "c@example.com"}})
 }
 
-/// Plans a fix of all letters with that code, and gives back the report of its dry run, and the plan.
-fn tried(setting: &Setting, code: &str, fix: &str) -> (Value, String) {
+/// Plans a fix of all letters with that code, and gives back the report of its dry run, also on so many good events, and the
+/// plan.
+fn tried(setting: &Setting, code: &str, fix: &str, good: &str) -> (Value, String) {
     let path = setting.directory.path().join("fix.toml");
     std::fs::write(&path, fix).expect("writable");
     let plan = dlq(setting, &["plan", "--code", code, "--fix", path.to_str().expect("UTF-8"), "--json"]);
     let plan: Value = serde_json::from_str(&plan).expect("JSON");
     let plan = plan["plan"].as_str().expect("a hash").to_owned();
-    let report = serde_json::from_str(&dlq(setting, &["dry-run", &plan, "--json"])).expect("JSON");
+    let report = serde_json::from_str(&dlq(setting, &["dry-run", &plan, "--good", good, "--json"])).expect("JSON");
     (report, plan)
 }
 
@@ -142,7 +143,7 @@ fn both_modes_become_rows_with_their_attributes_and_letters_that_can_be_mended()
     assert!(shown.contains("\"amount\": \"13.5\"") && shown.contains("event id") && shown.contains('b'), "{shown}");
 
     let step = |path: &str| format!("[[step]]\ncast = {{ path = \"{path}\", to = \"number\" }}\n");
-    let (report, plan) = tried(&setting, "validate.type", &(step("/amount") + &step("/data/amount")));
+    let (report, plan) = tried(&setting, "validate.type", &(step("/amount") + &step("/data/amount")), "1000");
     assert_eq!(
         (&report["pass"], &report["good"]["broken"], &report["good"]["unusable"]),
         (&2.into(), &0.into(), &0.into()),
@@ -156,7 +157,7 @@ fn both_modes_become_rows_with_their_attributes_and_letters_that_can_be_mended()
     // An attribute that is missing is mended where it belongs.
     let fix = "[[step]]\ndefault = { path = \"/source\", value = \"/shop/9\" }\nwhen = { path = \"/specversion\", is = \"string\" }\n\
                [[header]]\nset = { name = \"ce-source\", value = \"/shop/9\" }\n[[header]]\nset = { name = \"ce-type\", value = \"order\" }\n";
-    let (report, _) = tried(&setting, "decode.cloudevents.required", fix);
+    let (report, _) = tried(&setting, "decode.cloudevents.required", fix, "0");
     assert_eq!(report["pass"], 2, "{report}");
 }
 
