@@ -6,12 +6,12 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parqueduct::metrics::{Bound, Definition, FileKind, Flow, Kind, Metrics, TABLE};
 use parqueduct::personal;
 use parqueduct::receipt::Tally;
-use parqueduct::rejection::Code;
+use parqueduct::rejection::{Code, Stage};
 use serde_json::Value;
 
 fn root() -> &'static Path {
@@ -168,51 +168,63 @@ fn row(metric: &Definition) -> String {
     format!("| `{}` | {kind} | {} | {} |", metric.name, metric.labels.join(", "), metric.help)
 }
 
-/// A scrape of so many pipelines, each of which met that many codes, and all else that a label can say.
-fn fullest_scrape(pipelines: usize, codes: usize) -> (Vec<u8>, Duration) {
+/// A scrape of so many pipelines, each of which met `codes` codes and everything else that a label can say, and the time of
+/// the processor that it takes; with monitors, each of which has five rules and finds more paths than are told apart.
+fn fullest_scrape(pipelines: usize, codes: usize, monitors: bool) -> (Vec<u8>, Duration) {
     let metrics = Metrics::new("1.2.3");
     let now = chrono::DateTime::from_timestamp(1_800_000_000, 0).unwrap();
     for n in 0..pipelines {
         let pipeline = metrics.pipeline(&format!("pipeline-of-flights-{n:02}"), 4);
         let mut tally = Tally::default();
-        Code::ALL.iter().cycle().skip(n).take(codes).for_each(|code| tally.add_dead_letter(*code));
-        let received = codes as u64;
+        // Those of the broker only a pipeline of dead letters meets, and no other.
+        let met = Code::ALL.iter().filter(|code| code.stage() != Stage::Broker).take(codes);
+        let received = met.clone().count() as u64;
+        met.for_each(|code| tally.add_dead_letter(*code));
         pipeline.ledger.receive(received, received).settle(&tally);
         FileKind::ALL.iter().for_each(|kind| pipeline.file_written(*kind, 10_000, 40));
         pipeline.committed(now);
         let states = ["open", "acknowledged", "resolved", "regressed", "ignored"].map(|state| (state, 200));
         metrics.set_dlq_groups(&pipeline.name, &states, Some(now), 20);
         metrics.set_queue_messages(&pipeline.name, Some(1_000_000));
-        let monitors = &pipeline.monitors;
-        monitors.set_last_delivery(now);
-        let yes = Some(true);
-        monitors.set_flow(Flow { rate: Some(12.5), too_few: yes, too_many: yes, silent: yes });
-        [Bound::Min, Bound::Max].into_iter().for_each(|bound| monitors.set_bound(bound, 10.0));
-        monitors.looked(1_000, 1_000);
-        (0..5).for_each(|rule| monitors.held_against(&format!("rule-of-a-field-{rule}"), 1_000, 10));
-        for path in 0..60 {
-            monitors.found_personal(personal::Kind::ALL[path % 8].as_str(), &format!("/items/[*]/field-{path}"), 20, 3);
+        if monitors {
+            let monitors = &pipeline.monitors;
+            monitors.set_last_delivery(now);
+            let yes = Some(true);
+            monitors.set_flow(Flow { rate: Some(12.5), too_few: yes, too_many: yes, silent: yes });
+            [Bound::Min, Bound::Max].into_iter().for_each(|bound| monitors.set_bound(bound, 10.0));
+            monitors.looked(1_000, 1_000);
+            (0..5).for_each(|rule| monitors.held_against(&format!("rule-of-a-field-{rule}"), 1_000, 10));
+            for path in 0..60 {
+                let kind = personal::Kind::ALL[path % personal::Kind::ALL.len()];
+                monitors.found_personal(kind.as_str(), &format!("/items/[*]/field-{path}"), 20, 3);
+            }
         }
     }
-    // The first time it makes what later ones find.
+    // The first time makes what later ones find.
     metrics.render(now);
-    let scrape = || {
-        let began = Instant::now();
-        (metrics.render(now), began.elapsed())
-    };
-    // Others use the machine, too: the best of some tells what it takes.
-    let (text, took) = (0..10).map(|_| scrape()).min_by_key(|(_, took)| *took).expect("some");
-    println!("{pipelines} pipelines: {} bytes in {took:?}", text.len());
+    let began = on_processor();
+    let text = metrics.render(now);
+    let took = on_processor() - began;
+    println!("{pipelines} pipelines, {codes} codes: {} bytes in {took:?}", text.len());
     (text, took)
 }
 
-/// Fifty pipelines, with twenty codes, a thousand groups, five rules and more paths than are told apart each. Of a program without optimisation
-/// four times as long is allowed.
+/// How long this thread has been on a processor: what others do to the machine is no part of it (the first figure of
+/// /proc/thread-self/schedstat, in nanoseconds).
+fn on_processor() -> Duration {
+    let figures = fs::read_to_string("/proc/thread-self/schedstat").expect("Linux tells");
+    Duration::from_nanos(figures.split(' ').next().and_then(|first| first.parse().ok()).expect("a number"))
+}
+
+/// Fifty pipelines with a thousand groups of dead letters each. Without optimisation, as here, four times the 50 ms are
+/// allowed that a program as it is released has for it.
 #[test]
-fn a_scrape_of_fifty_pipelines_that_met_a_lot_is_below_a_megabyte_and_quick() {
-    let (text, took) = fullest_scrape(50, 20);
-    assert!(text.len() < 1_000_000, "{} bytes", text.len());
-    assert!(took < Duration::from_millis(200), "{took:?}");
+fn a_scrape_of_fifty_pipelines_that_met_everything_is_below_a_megabyte_and_quick() {
+    for (codes, monitors) in [(Code::ALL.len(), false), (12, true)] {
+        let (text, took) = fullest_scrape(50, codes, monitors);
+        assert!(text.len() < 1_000_000, "{} bytes", text.len());
+        assert!(took < Duration::from_millis(200), "{took:?}");
+    }
 }
 
 #[test]
@@ -224,7 +236,7 @@ fn promtool_finds_nothing_in_a_scrape() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    check.stdin.take().unwrap().write_all(&fullest_scrape(1, Code::ALL.len()).0).unwrap();
+    check.stdin.take().unwrap().write_all(&fullest_scrape(1, Code::ALL.len(), true).0).unwrap();
     let done = check.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).into_owned();
     assert!(done.status.success() && said.trim().is_empty(), "{said}");
