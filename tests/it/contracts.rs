@@ -176,8 +176,9 @@ fn fullest_scrape(pipelines: usize, codes: usize, monitors: bool) -> (Vec<u8>, D
     for n in 0..pipelines {
         let pipeline = metrics.pipeline(&format!("pipeline-of-flights-{n:02}"), 4);
         let mut tally = Tally::default();
-        // Those of the broker only a pipeline of dead letters meets, and no other.
-        let met = Code::ALL.iter().filter(|code| code.stage() != Stage::Broker).take(codes);
+        // Those of the broker only a pipeline of dead letters meets, and no other; and no pipeline is of all formats.
+        let is_met = |code: &&Code| code.stage() != Stage::Broker && !code.as_str().starts_with("decode.json.");
+        let met = Code::ALL.iter().filter(is_met).take(codes);
         let received = met.clone().count() as u64;
         met.for_each(|code| tally.add_dead_letter(*code));
         pipeline.ledger.receive(received, received).settle(&tally);
