@@ -58,10 +58,13 @@ impl Veil {
     }
 
     /// What is hidden of the body of a letter with these issues, each with its code and path: where personal data was found,
-    /// too. `None`: all.
-    pub fn body_with<'i>(&self, issues: impl IntoIterator<Item = (&'i str, &'i str)>) -> Option<Mask> {
+    /// too. `None`: all, which it also is if more was found than is `kept`.
+    pub fn body_with<'i>(&self, issues: impl IntoIterator<Item = (&'i str, &'i str)>, kept: bool) -> Option<Mask> {
         let found = issues.into_iter().filter(|(code, _)| *code == Code::MonitorPersonalData.as_str());
         let pointers: Vec<Vec<String>> = found.map(|(_, path)| any_of(path)).collect();
+        if !kept && !pointers.is_empty() {
+            return None;
+        }
         Some(self.body.clone()?.and(Mask::of_pointers(pointers.iter().map(Vec::as_slice))))
     }
 
@@ -181,12 +184,14 @@ mod tests {
     fn where_personal_data_was_found_is_hidden_of_that_letter_and_nothing_is_searched_for() {
         let veil = Veil::new(&masked(), [(Mask::default(), None)]).of_personal(true);
         let covers = |issues: &[(&str, &str)], path: &[&str]| {
-            veil.body_with(issues.iter().copied()).expect("some is shown").covers(path).is_some()
+            veil.body_with(issues.iter().copied(), true).expect("some is shown").covers(path).is_some()
         };
         let found = [("monitor.personal_data", "/items/[*]/card"), ("validate.type", "/note")];
         assert!(covers(&found, &["items", "3", "card"]) && covers(&found, &["pan"]));
         assert!(!covers(&found, &["note"]) && !covers(&found[1..], &["items", "3", "card"]));
         assert!(covers(&[("monitor.personal_data", "")], &["anything"]), "a name of the event itself");
+        assert!(veil.body_with(found, false).is_none(), "more was found than is known where");
+        assert!(veil.body_with([found[1]], false).is_some());
         let asked = Filter { text: Some("4111".to_owned()), ..Filter::default() };
         assert!(veil.hides_from(&asked).is_some());
         let value = ValueIs { path: "/note".to_owned(), value: "4111".to_owned() };
@@ -196,7 +201,7 @@ mod tests {
     #[test]
     fn nothing_is_shown_of_bodies_that_nobody_knows() {
         let veil = Veil::of_unknown(&masked());
-        assert!(veil.body_with([]).is_none() && veil.hides_header("authorization"));
+        assert!(veil.body_with([], true).is_none() && veil.hides_header("authorization"));
         assert_eq!(veil.event_id(Some("4111")), Some(MASKED));
     }
 
