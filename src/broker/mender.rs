@@ -7,7 +7,7 @@
 //! it:
 //!
 //! - each byte of a short string that is not UTF-8 becomes `?`;
-//! - a header whose properties cannot be read at all, nest deeper than [`DEPTH_MAX`], or are more than a frame may hold,
+//! - a header whose properties cannot be read at all, nest deeper than `DEPTH_MAX`, or are more than a frame may hold,
 //!   becomes one without properties.
 //!
 //! Bodies and all other frames pass as they are. What cannot be understood as frames passes unseen: the client library
