@@ -208,7 +208,7 @@ fn types_that_cannot_be_told_apart_are_refused() {
         "pipeline.event.name: \"v2\" is what the directory of a version is called",
         "pipeline.event.when: says nothing",
         "pipeline.event.name: \"b\" is also the type of line",
-        "pipeline.event.when.field: is not for Avro",
+        "pipeline.event.when.field: is not for format = \"avro\"",
     ] {
         assert!(said.contains(finding), "{finding} is not in:\n{said}");
     }
