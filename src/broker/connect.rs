@@ -321,7 +321,8 @@ fn connect_error(broker: &str, error: &lapin::Error) -> ConnectError {
         |reason: String, mend: &str| ConnectError::Refused { broker: broker.to_owned(), reason, mend: mend.to_owned() };
     match error.kind() {
         ErrorKind::ProtocolError(refusal) => match refusal.get_id() {
-            320 => ConnectError::Unavailable { broker: broker.to_owned(), reason: said(refusal) },
+            // 541: something in the broker crashed, as when two channels declare a queue and consume it at the same instant.
+            320 | 541 => ConnectError::Unavailable { broker: broker.to_owned(), reason: said(refusal) },
             403 => refused(said(refusal), "check user and password in rabbitmq.uri, or what takes their place"),
             530 => refused(said(refusal), "check the virtual host in rabbitmq.uri, and the user's permissions on it"),
             _ => refused(said(refusal), "see the broker's log"),

@@ -220,8 +220,9 @@ impl RabbitIntake {
 
     /// `batch` as ours, if its channel still lives; else its deliveries are in the queue again.
     fn hand_out(&mut self, batch: Vec<message::Delivery>) -> Result<Vec<Delivery>, Ended> {
-        // All deliveries of a channel become unusable together.
-        if batch.last().is_some_and(|last| !last.acker.usable()) {
+        // All deliveries of a channel become unusable together, a moment after the channel does.
+        let lives = self.shared.link.channel.status().connected();
+        if batch.last().is_some_and(|last| !last.acker.usable() || !lives) {
             let lost = || Ended::Lost { reason: "the channel closed under deliveries not handed out yet".into() };
             return Err(self.ended.get_or_insert_with(lost).clone());
         }

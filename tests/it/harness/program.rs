@@ -188,7 +188,9 @@ impl Program {
 impl Drop for Program {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("--- log of parqueduct run\n{}---", self.log());
+            // The directory of the test may be gone already, and a second panic would hide the first.
+            let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+            eprintln!("--- log of parqueduct run\n{log}---");
         }
         self.child.kill().ok();
         self.child.wait().ok();
