@@ -3,10 +3,15 @@
 use std::borrow::Cow;
 
 use super::filter::{Filter, ValueIs};
+use super::record::DeadLetter;
 use crate::config::Masked;
 use crate::mask::{MASKED, Mask};
 use crate::rejection::Code;
 use crate::value::{Pointer, push_segment};
+
+/// The members of a CloudEvent in which its data are: as JSON or text, and as base64.
+const DATA: &str = "data";
+const BASE64: &str = "data_base64";
 
 /// Hides what is not for viewers.
 #[derive(Clone, Debug)]
@@ -19,6 +24,8 @@ pub struct Veil {
     event_ids: Vec<Option<Pointer>>,
     /// Bodies of letters hold personal data where no schema says so.
     personal: bool,
+    /// The letters are CloudEvents: a place in an event is below `data` of a body that is an envelope, or within its base64.
+    enveloped: bool,
 }
 
 impl Veil {
@@ -36,10 +43,10 @@ impl Veil {
     /// The same of letters that are CloudEvents: what is hidden of an event is hidden of its data, too, and base64 of data in
     /// which something is to be hidden is hidden whole.
     pub fn of_cloud_events(mut self) -> Self {
-        let base64 = Pointer::parse("/data_base64").expect("it begins with a slash");
+        self.enveloped = true;
         self.body = self.body.map(|mask| match mask.is_empty() {
             true => mask,
-            false => mask.clone().below_member("data").and(mask).and(Mask::of_pointers([base64.segments()])),
+            false => mask.clone().below_member(DATA).and(mask).and(Mask::of_pointers([[BASE64.to_owned()].as_slice()])),
         });
         let id = Pointer::parse("/id").expect("it begins with a slash");
         self.event_ids.iter_mut().for_each(|place| *place = place.take().or_else(|| Some(id.clone())));
@@ -49,7 +56,7 @@ impl Veil {
     /// Of letters whose pipeline is not in the configuration: nobody knows what their schema marks.
     pub fn of_unknown(masked: &Masked) -> Self {
         let (headers, properties) = (masked.headers.clone(), masked.properties.clone());
-        Self { body: None, headers, properties, event_ids: Vec::new(), personal: false }
+        Self { body: None, headers, properties, event_ids: Vec::new(), personal: false, enveloped: false }
     }
 
     /// The same, of letters that may be such for their personal data: nothing is searched for in their bodies.
@@ -57,15 +64,47 @@ impl Veil {
         Self { personal, ..self }
     }
 
-    /// What is hidden of the body of a letter with these issues, each with its code and path: where personal data was found,
-    /// too. `None`: all, which it also is if more was found than is `kept`.
-    pub fn body_with<'i>(&self, issues: impl IntoIterator<Item = (&'i str, &'i str)>, kept: bool) -> Option<Mask> {
-        let found = issues.into_iter().filter(|(code, _)| *code == Code::MonitorPersonalData.as_str());
-        let pointers: Vec<Vec<String>> = found.map(|(_, path)| any_of(path)).collect();
-        if !kept && !pointers.is_empty() {
+    /// What is hidden of the body of this letter: where personal data was found, too. `None`: all, which it also is if more
+    /// was found than is known where.
+    pub fn body_of(&self, letter: &DeadLetter) -> Option<Mask> {
+        let found = Found::of(letter);
+        if found.elsewhere {
             return None;
         }
-        Some(self.body.clone()?.and(Mask::of_pointers(pointers.iter().map(Vec::as_slice))))
+        let body = self.body.clone()?;
+        Some(found.places.iter().fold(body, |mask, place| mask.and(self.mask_of(place))))
+    }
+
+    /// The id of this letter's event, or what stands for it.
+    pub fn event_id_of<'a>(&self, letter: &'a DeadLetter) -> Option<&'a str> {
+        let id = letter.event_id.as_deref();
+        let found = Found::of(letter);
+        let is_found = |place: &Option<Pointer>| {
+            let Some(id) = place else { return false };
+            let holds = |place: &Vec<String>| Mask::of_pointers([self.within(place)]).touches(id.segments());
+            found.elsewhere || found.places.iter().any(holds)
+        };
+        match self.event_ids.iter().any(is_found) {
+            true => id.map(|_| MASKED),
+            false => self.event_id(id),
+        }
+    }
+
+    /// What hides the place of an issue in the body it is of.
+    fn mask_of(&self, place: &[String]) -> Mask {
+        match place.first().map(String::as_str) {
+            Some(DATA) if self.enveloped => Mask::of_pointers([&place[1..]]).below_member(DATA),
+            Some(BASE64) if self.enveloped => Mask::of_pointers([&place[..1]]),
+            _ => Mask::of_pointers([place]),
+        }
+    }
+
+    /// The place of an issue within its event, which may be in an envelope.
+    fn within<'p>(&self, place: &'p [String]) -> &'p [String] {
+        match place {
+            [envelope, within @ ..] if self.enveloped && [DATA, BASE64].contains(&envelope.as_str()) => within,
+            _ => place,
+        }
     }
 
     /// AMQP tells names apart by case; what hides one hides all that look alike.
@@ -82,8 +121,8 @@ impl Veil {
         value.map(|value| if self.hides_property(name) { MASKED } else { value })
     }
 
-    /// The event's id, or what stands for it.
-    pub fn event_id<'a>(&self, id: Option<&'a str>) -> Option<&'a str> {
+    /// An event's id, or what stands for it.
+    fn event_id<'a>(&self, id: Option<&'a str>) -> Option<&'a str> {
         let hidden = self.body.as_ref().is_none_or(|mask| {
             self.event_ids.iter().any(|place| match place {
                 Some(pointer) => mask.touches(pointer.segments()),
@@ -109,7 +148,8 @@ impl Veil {
         if filter.text.is_some() && hides_any() {
             return Some("text in bodies");
         }
-        if filter.event_id.is_some() && self.event_id(Some("")) == Some(MASKED) {
+        let in_body = || self.event_ids.iter().any(Option::is_some);
+        if filter.event_id.is_some() && (self.event_id(Some("")) == Some(MASKED) || self.personal && in_body()) {
             return Some("event id");
         }
         let property = [("app_id", &filter.producer), ("message_id", &filter.message_id)];
@@ -139,6 +179,25 @@ impl Veil {
     }
 }
 
+/// Where a letter holds personal data that no schema tells of.
+struct Found {
+    places: Vec<Vec<String>>,
+    /// There is more, and nobody knows where: issues that were not kept, or those of a later attempt.
+    elsewhere: bool,
+}
+
+impl Found {
+    fn of(letter: &DeadLetter) -> Self {
+        let code = Code::MonitorPersonalData.as_str();
+        let issues = letter.issues.iter().filter(|issue| &*issue.code == code);
+        let places: Vec<_> = issues.map(|issue| any_of(&issue.path)).collect();
+        let is_known = !places.is_empty() && letter.issues_not_kept == 0;
+        let elsewhere =
+            !is_known && (!places.is_empty() || letter.attempts.iter().any(|attempt| &*attempt.code == code));
+        Self { places, elsewhere }
+    }
+}
+
 /// A normalised path as a pointer with `*` for any name and any element.
 fn any_of(path: &str) -> Vec<String> {
     let any =
@@ -150,6 +209,9 @@ fn any_of(path: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decode::{JsonDecoder, Limits};
+    use crate::dlq::record::samples;
+    use crate::rejection::{Issue, Rejection};
 
     fn masked() -> Masked {
         Masked {
@@ -180,18 +242,40 @@ mod tests {
         assert_eq!(Veil::new(&masked(), [(Mask::default(), None)]).event_id(Some("1")), Some("1"));
     }
 
+    /// A letter with an issue of each code and path.
+    fn letter(issues: &[(Code, &str)]) -> DeadLetter {
+        let issue = |(code, path): &(Code, &str)| Issue::at(*code, path, "this", "that");
+        let rejection = Rejection::new(issues.iter().map(issue).collect());
+        let letter = samples::letter("orders", 1, 1, b"{}", &rejection);
+        DeadLetter { event_id: Some("7".to_owned()), ..letter }
+    }
+
     #[test]
     fn where_personal_data_was_found_is_hidden_of_that_letter_and_nothing_is_searched_for() {
-        let veil = Veil::new(&masked(), [(Mask::default(), None)]).of_personal(true);
-        let covers = |issues: &[(&str, &str)], path: &[&str]| {
-            veil.body_with(issues.iter().copied(), true).expect("some is shown").covers(path).is_some()
+        let veil = Veil::new(&masked(), [(Mask::default(), Some(Pointer::parse("/id").unwrap()))]).of_personal(true);
+        let covers = |issues: &[(Code, &str)], path: &[&str]| {
+            veil.body_of(&letter(issues)).expect("some is shown").covers(path).is_some()
         };
-        let found = [("monitor.personal_data", "/items/[*]/card"), ("validate.type", "/note")];
+        let found = [(Code::MonitorPersonalData, "/items/[*]/card"), (Code::ValidateType, "/note")];
         assert!(covers(&found, &["items", "3", "card"]) && covers(&found, &["pan"]));
         assert!(!covers(&found, &["note"]) && !covers(&found[1..], &["items", "3", "card"]));
-        assert!(covers(&[("monitor.personal_data", "")], &["anything"]), "a name of the event itself");
-        assert!(veil.body_with(found, false).is_none(), "more was found than is known where");
-        assert!(veil.body_with([found[1]], false).is_some());
+        assert!(covers(&[(Code::MonitorPersonalData, "")], &["anything"]), "a name of the event itself");
+        let more = |issues: &[(Code, &str)]| DeadLetter { issues_not_kept: 1, ..letter(issues) };
+        assert!(veil.body_of(&more(&found)).is_none(), "more was found than is known where");
+        assert!(veil.body_of(&more(&found[1..])).is_some());
+        let mut later = letter(&found[1..]);
+        later.attempts.push(later.attempts[0].clone());
+        later.attempts[1].code = Code::MonitorPersonalData.as_str().into();
+        assert!(veil.body_of(&later).is_none(), "a later attempt found it, and its issues are not with the letter");
+
+        let id = |letter: &DeadLetter| veil.event_id_of(letter).map(str::to_owned);
+        assert_eq!(id(&letter(&found)).as_deref(), Some("7"));
+        assert_eq!(id(&letter(&[(Code::MonitorPersonalData, "/id")])).as_deref(), Some(MASKED));
+        assert_eq!(id(&later).as_deref(), Some(MASKED));
+        let asked = Filter { event_id: Some("4111".to_owned()), ..Filter::default() };
+        assert!(veil.hides_from(&asked).is_some());
+        let by_property = Veil::new(&masked(), [(Mask::default(), None)]).of_personal(true);
+        assert!(by_property.hides_from(&asked).is_none() && by_property.event_id_of(&later) == Some("7"));
         let asked = Filter { text: Some("4111".to_owned()), ..Filter::default() };
         assert!(veil.hides_from(&asked).is_some());
         let value = ValueIs { path: "/note".to_owned(), value: "4111".to_owned() };
@@ -201,7 +285,7 @@ mod tests {
     #[test]
     fn nothing_is_shown_of_bodies_that_nobody_knows() {
         let veil = Veil::of_unknown(&masked());
-        assert!(veil.body_with([], true).is_none() && veil.hides_header("authorization"));
+        assert!(veil.body_of(&letter(&[])).is_none() && veil.hides_header("authorization"));
         assert_eq!(veil.event_id(Some("4111")), Some(MASKED));
     }
 
@@ -216,5 +300,27 @@ mod tests {
         assert_eq!(Veil::new(&hidden, [(Mask::default(), None)]).of_cloud_events().event_id(Some("1")), Some(MASKED));
         let bare = Veil::new(&Masked::default(), [(Mask::default(), None)]).of_cloud_events();
         assert_eq!(bare.path("/data_base64/n"), "/data_base64/n");
+    }
+
+    #[test]
+    fn personal_data_in_a_cloud_event_is_hidden_in_whichever_form_its_data_are() {
+        let veil = Veil::new(&Masked::default(), [(Mask::default(), Some(Pointer::parse("/id").unwrap()))]);
+        let veil = veil.of_personal(true).of_cloud_events();
+        let shown = |path: &str, body: &str| {
+            let mask = veil.body_of(&letter(&[(Code::MonitorPersonalData, path)])).expect("some is shown");
+            let limits = Limits { body_bytes_max: 1 << 20, depth_max: 64 };
+            let json = JsonDecoder::new(limits).decode(body.as_bytes(), |tape| mask.to_json(tape.root()));
+            String::from_utf8(json.expect("JSON")).expect("text")
+        };
+        assert_eq!(
+            shown("/data/a/n", r#"{"data":{"a":{"n":1},"b":2},"n":3}"#),
+            r#"{"data":{"a":{"n":"[masked]"},"b":2},"n":3}"#
+        );
+        assert_eq!(shown("/data/n", r#"{"data":"{\"n\":1}"}"#), r#"{"data":"[masked]"}"#);
+        assert_eq!(shown("/data", r#"{"data":{"n":1}}"#), r#"{"data":"[masked]"}"#);
+        assert_eq!(shown("/data_base64/n", r#"{"data_base64":"e30="}"#), r#"{"data_base64":"[masked]"}"#);
+        assert_eq!(shown("/n", r#"{"n":1,"data":2}"#), r#"{"n":"[masked]","data":2}"#);
+        let id = |path: &str| veil.event_id_of(&letter(&[(Code::MonitorPersonalData, path)])) == Some(MASKED);
+        assert!(id("/id") && id("/data/id") && id("/data_base64/id") && !id("/data/n"));
     }
 }

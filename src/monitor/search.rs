@@ -24,8 +24,9 @@ impl Search {
     /// the object's, for the path is to hold nothing of it.
     pub(super) fn find(&self, event: Value<'_>, name: NamePath<'_>) -> Vec<(Kind, String)> {
         let mut all = Vec::new();
-        for (at, node) in event.tape().nodes.iter().enumerate() {
-            let Node::Str(text) = node else { continue };
+        // Not the whole tape: that of a CloudEvent begins with its envelope.
+        for at in event.index() as usize..event.end() as usize {
+            let Node::Str(text) = &event.tape().nodes[at] else { continue };
             let found = found_in(text, self.kinds);
             if found.is_empty() {
                 continue;

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use parqueduct::event::Message;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use parqueduct::event::{Message, Properties};
+use serde_json::json;
 
 use crate::harness::now;
 use crate::harness::program::{Program, parqueduct_ok, wait_for};
@@ -156,6 +159,45 @@ fn an_event_with_personal_data_is_a_dead_letter_that_shows_it_to_no_viewer() {
     assert!(!program.get("/metrics").1.contains("parqueduct_dlq_newest_group_timestamp_seconds{"));
     now(rabbit.publish(&setting.queue, &[order(100, &note)]));
     wait_for_series(&program, "parqueduct_dlq_groups{pipeline=\"orders\",state=\"regressed\"}", 1.0);
+}
+
+#[test]
+fn of_a_cloud_event_its_data_are_searched_and_hidden_in_whichever_form_they_are_and_its_envelope_is_not() {
+    let rabbit = now(Rabbit::shared());
+    let setting = setting(&rabbit, "", "personal_data = \"dead-letter\", personal_kinds = [\"card\", \"email\"]");
+    setting.change("format = \"json\"", "format = \"json\"\nenvelope = \"cloudevents\"");
+    // An address in the envelope is where the event comes from, not what it tells.
+    let envelope = r#""specversion":"1.0","source":"mailto:shop@example.com","type":"order""#;
+    let event = |n: usize, data: &dyn Fn(String) -> String, more: &str| {
+        let order = String::from_utf8(order(n, more).body).expect("text");
+        let body = format!(r#"{{{envelope},"id":"{n}",{}}}"#, data(order)).into_bytes();
+        let content_type = Some("application/cloudevents+json".to_owned());
+        let properties = Properties { content_type, ..Properties::default() };
+        Message { body, properties, ..Message::default() }
+    };
+    let plain = |order: String| format!(r#""data":{order}"#);
+    let text = |order: String| format!(r#""datacontenttype":"text/plain","data":{}"#, json!(order));
+    let base64 = |order: String| format!(r#""data_base64":"{}""#, BASE64.encode(order));
+    let note = format!(r#","note":"pay with {CARD}""#);
+    let forms: [&dyn Fn(String) -> String; 3] = [&plain, &text, &base64];
+    let events = forms.iter().enumerate().flat_map(|(n, form)| [event(n, form, ""), event(n + 3, form, &note)]);
+    let program = Program::start_ready(&setting.config);
+    now(rabbit.publish(&setting.queue, &events.collect::<Vec<_>>()));
+    program.wait_until_settled(6, MINUTE);
+    assert_eq!(
+        (program.metric("parqueduct_archived_total"), program.metric("parqueduct_dead_lettered_total")),
+        (3.0, 3.0)
+    );
+    let secret = BASE64.encode(CARD);
+    for letter in setting.dead_letters() {
+        let id = letter["id"].as_str().expect("an id");
+        let (status, body) = program.get_as(&format!("/api/v1/letters/{id}/body"), VIEWER);
+        assert!(status == 200 && body.contains("[masked]") && body.contains("mailto:"), "{status} {body}");
+        assert!(
+            !body.contains("4111") && !body.contains(&secret[4..16]) && !body.contains("data_base64\":\"ey"),
+            "{body}"
+        );
+    }
 }
 
 #[test]

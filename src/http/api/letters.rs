@@ -268,9 +268,7 @@ pub(super) async fn body(
     let plain = letter.document().into_owned();
     if caller.role == Role::Viewer {
         let hidden = || Problem::forbidden("viewers see bodies that are JSON only, with what is masked left out");
-        let issues = letter.issues.iter().map(|issue| (&*issue.code, &*issue.path));
-        let mask = api.parts.veil(&letter.origin.pipeline).body_with(issues, letter.issues_not_kept == 0);
-        let mask = mask.ok_or_else(hidden)?;
+        let mask = api.parts.veil(&letter.origin.pipeline).body_of(&letter).ok_or_else(hidden)?;
         let shown = masked(plain, mask).await?.ok_or_else(hidden)?;
         return as_chosen(&headers, None, Some(shown), letter.id);
     }

@@ -226,7 +226,6 @@ impl LetterView {
         let veil = veil(&api.parts, &letter.origin.pipeline, caller);
         let veil = veil.as_deref();
         let typed = message.properties.headers.as_ref().map(|headers| shown_headers(headers, veil));
-        let event_id = letter.event_id.as_deref();
         Self {
             id: letter.id.to_string(),
             pipeline: letter.origin.pipeline.clone(),
@@ -242,7 +241,7 @@ impl LetterView {
             issues: letter.issues.iter().map(|issue| IssueView::of(issue, veil)).collect(),
             issues_not_kept: letter.issues_not_kept,
             attempts: letter.attempts.iter().map(AttemptView::of).collect(),
-            event_id: veil.map_or(event_id, |veil| veil.event_id(event_id)).map(str::to_owned),
+            event_id: veil.map_or(letter.event_id.as_deref(), |veil| veil.event_id_of(letter)).map(str::to_owned),
             event_time: letter.event_time.map(instant),
             schema: letter.origin.schema.clone(),
             received_at: instant(letter.received_at),
