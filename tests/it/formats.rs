@@ -16,7 +16,7 @@ use flate2::write::{GzEncoder, ZlibEncoder};
 use parqueduct::event::{Message, Properties};
 use serde_json::Value;
 
-use crate::harness::program::{Program, parqueduct_ok};
+use crate::harness::program::{Program, parqueduct, parqueduct_ok};
 use crate::harness::rabbit::Rabbit;
 use crate::harness::setting::{Options, Setting};
 use crate::harness::{archive, now, orders, python};
@@ -69,6 +69,17 @@ fn letter(setting: &Setting, code: &str) -> Value {
     let listed = dlq(setting, &["list", "--code", code, "--json"]);
     assert_eq!(listed.lines().count(), 1, "{code}: {listed}");
     serde_json::from_str(listed.trim()).expect("JSON")
+}
+
+/// Plans a fix of all letters with that code, and gives back the report of its dry run, which may be told more, and the plan.
+fn tried(setting: &Setting, code: &str, fix: &str, more: &[&str]) -> (Value, String) {
+    let path = setting.directory.path().join("fix.toml");
+    std::fs::write(&path, fix).expect("writable");
+    let plan = dlq(setting, &["plan", "--code", code, "--fix", path.to_str().expect("UTF-8"), "--json"]);
+    let plan: Value = serde_json::from_str(&plan).expect("JSON");
+    let plan = plan["plan"].as_str().expect("a hash").to_owned();
+    let tried = parqueduct(&[&["dlq", "dry-run", "--config", setting.config_text(), &plan, "--json"], more].concat());
+    (serde_json::from_slice(&tried.stdout).expect("JSON"), plan)
 }
 
 #[test]
@@ -130,14 +141,9 @@ fn compressed_bodies_are_archived_shown_searched_mended_and_given_back() {
     assert_eq!(dlq(&setting, &["list", "--where", "/amount=12.5", "--json"]).lines().count(), 1);
     assert_eq!(dlq(&setting, &["list", "--text", "order-100", "--json"]).lines().count(), 1);
 
-    let fix = setting.directory.path().join("fix.toml");
-    std::fs::write(&fix, "[[step]]\ncast = { path = \"/amount\", to = \"number\" }\n").expect("writable");
-    let fix = fix.to_str().expect("UTF-8");
-    let plan = dlq(&setting, &["plan", "--code", "validate.type", "--fix", fix, "--json"]);
-    let plan: Value = serde_json::from_str(&plan).expect("JSON");
-    let plan = plan["plan"].as_str().expect("a hash");
-    dlq(&setting, &["dry-run", plan]);
-    dlq(&setting, &["replay", plan, "--yes"]);
+    let cast = "[[step]]\ncast = { path = \"/amount\", to = \"number\" }\n";
+    let (_, plan) = tried(&setting, "validate.type", cast, &[]);
+    dlq(&setting, &["replay", &plan, "--yes"]);
     archive::assert_orders(&archive::event_ids(&setting.store()), 101, 1);
     assert_eq!(broken().lines().count(), 3);
 }
@@ -223,19 +229,15 @@ fn messagepack_comes_back_as_the_json_it_was() {
     let shown = dlq(&setting, &["show", unfit["id"].as_str().expect("an id")]);
     assert!(shown.contains("came as 13 bytes of msgpack") && shown.contains("\"note\": \"y\""), "{shown}");
     assert_eq!(dlq(&setting, &["list", "--where", "/note=y", "--json"]).lines().count(), 1);
-    let fix = setting.directory.path().join("fix.toml");
-    std::fs::write(&fix, "[[step]]\ncast = { path = \"/amount\", to = \"number\" }\n").expect("writable");
-    let plan = dlq(&setting, &["plan", "--code", "validate.type", "--fix", fix.to_str().expect("UTF-8"), "--json"]);
-    let plan: Value = serde_json::from_str(&plan).expect("JSON");
-    let plan = plan["plan"].as_str().expect("a hash");
-    let report: Value = serde_json::from_str(&dlq(&setting, &["dry-run", plan, "--json"])).expect("JSON");
+    let cast = "[[step]]\ncast = { path = \"/amount\", to = \"number\" }\n";
+    let (report, plan) = tried(&setting, "validate.type", cast, &[]);
     // Good events are of the same format, and the fix leaves them good.
     assert_eq!(
         (&report["pass"], &report["good"]["broken"], &report["good"]["unusable"]),
         (&1.into(), &0.into(), &0.into())
     );
     assert!(report["good"]["events"].as_u64() > Some(ORDERS as u64 / 2), "{report}");
-    dlq(&setting, &["replay", plan, "--yes"]);
+    dlq(&setting, &["replay", &plan, "--yes"]);
     archive::assert_orders(&archive::event_ids(&setting.store()), ORDERS + 1, 1);
     let broken = letter(&setting, "decode.binary.utf8");
     let shown = dlq(&setting, &["show", broken["id"].as_str().expect("an id")]);

@@ -12,7 +12,7 @@ use rmpv::Value as Packed;
 use serde_json::Value;
 
 use super::typed::{bodies, script};
-use super::{MINUTE, dlq, letter, run};
+use super::{MINUTE, dlq, letter, run, tried};
 use crate::harness::program::{Program, parqueduct};
 use crate::harness::rabbit::Rabbit;
 use crate::harness::setting::{Options, Setting, repository};
@@ -111,18 +111,14 @@ fn json_and_messagepack_come_through_one_queue_and_letters_stay_what_they_were()
     assert_eq!(binary["body_base64"], BASE64.encode(packed(&unfit(ORDERS))));
     let shown = dlq(&setting, &["show", binary["id"].as_str().expect("an id")]);
     assert!(shown.contains("bytes of auto") && shown.contains("\"amount\": \"12.5\""), "{shown}");
-    let fix = setting.directory.path().join("fix.toml");
-    std::fs::write(&fix, "[[step]]\ncast = { path = \"/amount\", to = \"number\" }\n").expect("writable");
-    let plan = dlq(&setting, &["plan", "--code", "validate.type", "--fix", fix.to_str().expect("UTF-8"), "--json"]);
-    let plan: Value = serde_json::from_str(&plan).expect("JSON");
-    let plan = plan["plan"].as_str().expect("a hash");
-    let report: Value = serde_json::from_str(&dlq(&setting, &["dry-run", plan, "--json"])).expect("JSON");
+    let cast = "[[step]]\ncast = { path = \"/amount\", to = \"number\" }\n";
+    let (report, plan) = tried(&setting, "validate.type", cast, &[]);
     assert_eq!(
         (&report["pass"], &report["good"]["broken"], &report["good"]["unusable"]),
         (&2.into(), &0.into(), &0.into()),
         "{report}"
     );
-    dlq(&setting, &["replay", plan, "--yes"]);
+    dlq(&setting, &["replay", &plan, "--yes"]);
     archive::assert_orders(&archive::event_ids(&setting.store()), ORDERS + 2, 1);
 }
 
@@ -176,31 +172,14 @@ fn avro_comes_back_as_the_values_it_was_however_it_came() {
     let untold = letter(&setting, "decode.format");
     let shown = dlq(&setting, &["show", untold["id"].as_str().expect("an id")]);
     assert!(!shown.contains("\"id\""), "{shown}");
-    let fix = setting.directory.path().join("fix.toml");
-    std::fs::write(&fix, "[[property]]\nset = { name = \"content_type\", value = \"avro/binary\" }\n")
-        .expect("writable");
-    let plan = dlq(&setting, &["plan", "--code", "decode.format", "--fix", fix.to_str().expect("UTF-8"), "--json"]);
-    let plan: Value = serde_json::from_str(&plan).expect("JSON");
+    let named = "[[property]]\nset = { name = \"content_type\", value = \"avro/binary\" }\n";
     // Good events that say nothing are not to be told so.
-    let plan = plan["plan"].as_str().expect("a hash");
-    let report = dlq(&setting, &["dry-run", plan, "--good", "0", "--json"]);
-    let report: Value = serde_json::from_str(&report).expect("JSON");
+    let (report, _) = tried(&setting, "decode.format", named, &["--good", "0"]);
     assert_eq!(report["pass"], 1, "{report}");
 
     // Good events are written so that they tell what they are.
     let noted = "[[step]]\ndefault = { path = \"/note\", value = \"new\" }\n";
-    std::fs::write(&fix, noted).expect("writable");
-    let plan = dlq(&setting, &["plan", "--code", "validate.type", "--fix", fix.to_str().expect("UTF-8"), "--json"]);
-    let plan: Value = serde_json::from_str(&plan).expect("JSON");
-    let tried = parqueduct(&[
-        "dlq",
-        "dry-run",
-        "--config",
-        setting.config_text(),
-        plan["plan"].as_str().expect("a hash"),
-        "--json",
-    ]);
-    let report: Value = serde_json::from_slice(&tried.stdout).expect("JSON");
+    let (report, _) = tried(&setting, "validate.type", noted, &[]);
     assert_eq!((&report["good"]["broken"], &report["good"]["unusable"]), (&0.into(), &0.into()), "{report}");
     assert_eq!(report["good"]["events"], ORDERS, "{report}");
 }

@@ -7,7 +7,7 @@ use parqueduct::event::{HeaderValue, Message, Properties};
 use serde_json::{Value, json};
 
 use super::typed::script;
-use super::{MINUTE, dlq, letter, run};
+use super::{MINUTE, dlq, letter, run, tried};
 use crate::harness::program::{Program, parqueduct};
 use crate::harness::rabbit::Rabbit;
 use crate::harness::setting::{Options, Setting, repository};
@@ -60,18 +60,6 @@ fn binary(attributes: &[(&str, &str)], data: &Value) -> Message {
 
 fn order(amount: impl Into<Value>) -> Value {
     json!({"id": "x", "amount": amount.into(), "customer": {"email": "c@example.com"}})
-}
-
-/// Plans a fix of all letters with that code, and gives back the report of its dry run, also on so many good events, and the
-/// plan.
-fn tried(setting: &Setting, code: &str, fix: &str, good: &str) -> (Value, String) {
-    let path = setting.directory.path().join("fix.toml");
-    std::fs::write(&path, fix).expect("writable");
-    let plan = dlq(setting, &["plan", "--code", code, "--fix", path.to_str().expect("UTF-8"), "--json"]);
-    let plan: Value = serde_json::from_str(&plan).expect("JSON");
-    let plan = plan["plan"].as_str().expect("a hash").to_owned();
-    let report = serde_json::from_str(&dlq(setting, &["dry-run", &plan, "--good", good, "--json"])).expect("JSON");
-    (report, plan)
 }
 
 #[test]
@@ -143,7 +131,8 @@ fn both_modes_become_rows_with_their_attributes_and_letters_that_can_be_mended()
     assert!(shown.contains("\"amount\": \"13.5\"") && shown.contains("event id") && shown.contains('b'), "{shown}");
 
     let step = |path: &str| format!("[[step]]\ncast = {{ path = \"{path}\", to = \"number\" }}\n");
-    let (report, plan) = tried(&setting, "validate.type", &(step("/amount") + &step("/data/amount")), "1000");
+    let (report, plan) =
+        tried(&setting, "validate.type", &(step("/amount") + &step("/data/amount")), &["--good", "1000"]);
     assert_eq!(
         (&report["pass"], &report["good"]["broken"], &report["good"]["unusable"]),
         (&2.into(), &0.into(), &0.into()),
@@ -157,7 +146,7 @@ fn both_modes_become_rows_with_their_attributes_and_letters_that_can_be_mended()
     // An attribute that is missing is mended where it belongs.
     let fix = "[[step]]\ndefault = { path = \"/source\", value = \"/shop/9\" }\nwhen = { path = \"/specversion\", is = \"string\" }\n\
                [[header]]\nset = { name = \"ce-source\", value = \"/shop/9\" }\n[[header]]\nset = { name = \"ce-type\", value = \"order\" }\n";
-    let (report, _) = tried(&setting, "decode.cloudevents.required", fix, "0");
+    let (report, _) = tried(&setting, "decode.cloudevents.required", fix, &["--good", "0"]);
     assert_eq!(report["pass"], 2, "{report}");
 }
 

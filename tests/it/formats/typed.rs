@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use parqueduct::event::Message;
 use serde_json::Value;
 
-use super::{MINUTE, dlq, letter, run};
+use super::{MINUTE, dlq, letter, run, tried};
 use crate::harness::program::{Program, parqueduct, parqueduct_ok};
 use crate::harness::rabbit::Rabbit;
 use crate::harness::setting::{Options, Setting, repository};
@@ -62,12 +62,7 @@ fn carried(setting: &Setting, rabbit: &Rabbit, script: &str, lines: &str, bad: &
 
 /// Mends the one letter with that code by `step`, and gives it back.
 fn mended(setting: &Setting, code: &str, step: &str) {
-    let fix = setting.directory.path().join("fix.toml");
-    std::fs::write(&fix, format!("[[step]]\n{step}\n")).expect("writable");
-    let plan = dlq(setting, &["plan", "--code", code, "--fix", fix.to_str().expect("UTF-8"), "--json"]);
-    let plan: Value = serde_json::from_str(&plan).expect("JSON");
-    let plan = plan["plan"].as_str().expect("a hash");
-    let report: Value = serde_json::from_str(&dlq(setting, &["dry-run", plan, "--json"])).expect("JSON");
+    let (report, plan) = tried(setting, code, &format!("[[step]]\n{step}\n"), &[]);
     // Good events are written in the same way, and the fix leaves them good.
     assert_eq!(
         (&report["pass"], &report["good"]["broken"], &report["good"]["unusable"]),
@@ -75,7 +70,7 @@ fn mended(setting: &Setting, code: &str, step: &str) {
         "{report}"
     );
     assert!(report["good"]["events"].as_u64() > Some(1_000), "{report}");
-    dlq(setting, &["replay", plan, "--yes"]);
+    dlq(setting, &["replay", &plan, "--yes"]);
 }
 
 /// Rules that only the order of that name breaks.
