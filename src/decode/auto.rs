@@ -24,13 +24,7 @@ pub struct Auto {
 /// Those that read alike.
 impl PartialEq for Auto {
     fn eq(&self, other: &Self) -> bool {
-        let same_types = match (&self.types, &other.types) {
-            (Types::Said, Types::Said) => true,
-            (Types::Avro(one), Types::Avro(two)) => one == two,
-            (Types::Protobuf(one), Types::Protobuf(two)) => one == two,
-            _ => false,
-        };
-        same_types && self.framing == other.framing && Arc::ptr_eq(&self.writers, &other.writers)
+        self.types == other.types && self.framing == other.framing && Arc::ptr_eq(&self.writers, &other.writers)
     }
 }
 

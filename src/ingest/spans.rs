@@ -1,4 +1,5 @@
-//! What a flush tells those who trace the program: a span, and within it one for each stage. Nothing is kept while nobody asks.
+//! What a flush tells those who trace the program: a span, and within it one for each stage. Its few stages are kept in any
+//! case; of its events nothing is, while nobody asks.
 
 use chrono::{DateTime, Utc};
 

@@ -39,6 +39,7 @@ pub struct Flow {
 }
 
 /// Those of all pipelines.
+#[derive(Clone)]
 pub(super) struct Monitors {
     silent: GaugeVec,
     last_delivery: GaugeVec,
@@ -67,34 +68,14 @@ impl Monitors {
     }
 
     pub fn of(&self, pipeline: &str) -> MonitorMetrics {
-        MonitorMetrics {
-            pipeline: pipeline.to_owned(),
-            silent: self.silent.clone(),
-            last_delivery: self.last_delivery.clone(),
-            rate: self.rate.clone(),
-            rate_bound: self.rate_bound.clone(),
-            out_of_band: self.out_of_band.clone(),
-            events: self.events.clone(),
-            checked: self.checked.clone(),
-            broken: self.broken.clone(),
-            personal: self.personal.clone(),
-            paths: Mutex::default(),
-        }
+        MonitorMetrics { pipeline: pipeline.to_owned(), all: self.clone(), paths: Mutex::default() }
     }
 }
 
 /// Those of one pipeline.
 pub struct MonitorMetrics {
     pipeline: String,
-    silent: GaugeVec,
-    last_delivery: GaugeVec,
-    rate: GaugeVec,
-    rate_bound: GaugeVec,
-    out_of_band: GaugeVec,
-    events: IntCounterVec,
-    checked: IntCounterVec,
-    broken: IntCounterVec,
-    personal: IntCounterVec,
+    all: Monitors,
     /// With personal data, as far as they are counted apart.
     paths: Mutex<BTreeSet<String>>,
 }
@@ -102,18 +83,18 @@ pub struct MonitorMetrics {
 impl MonitorMetrics {
     /// Shows the bounds that rates are held against, in deliveries a second.
     pub fn set_bound(&self, bound: Bound, rate: f64) {
-        self.rate_bound.with_label_values(&[self.pipeline.as_str(), bound.as_str()]).set(rate);
+        self.all.rate_bound.with_label_values(&[self.pipeline.as_str(), bound.as_str()]).set(rate);
     }
 
     /// Shows how deliveries flow.
     pub fn set_flow(&self, flow: Flow) {
         let name = self.pipeline.as_str();
         let as_gauge = |is: bool| if is { 1.0 } else { 0.0 };
-        set_or_forget(&self.rate, name, flow.rate);
-        set_or_forget(&self.silent, name, flow.silent.map(as_gauge));
+        set_or_forget(&self.all.rate, name, flow.rate);
+        set_or_forget(&self.all.silent, name, flow.silent.map(as_gauge));
         for (bound, out) in [(Bound::Min, flow.too_few), (Bound::Max, flow.too_many)] {
             if let Some(out) = out {
-                self.out_of_band.with_label_values(&[name, bound.as_str()]).set(as_gauge(out));
+                self.all.out_of_band.with_label_values(&[name, bound.as_str()]).set(as_gauge(out));
             }
         }
     }
@@ -121,19 +102,19 @@ impl MonitorMetrics {
     /// Shows when a delivery came last.
     pub fn set_last_delivery(&self, at: DateTime<Utc>) {
         let seconds = at.timestamp_millis() as f64 / 1e3;
-        self.last_delivery.with_label_values(&[self.pipeline.as_str()]).set(seconds);
+        self.all.last_delivery.with_label_values(&[self.pipeline.as_str()]).set(seconds);
     }
 
     /// Counts events that were looked at, and those left out.
     pub fn looked(&self, at: u64, left_out: u64) {
-        self.events.with_label_values(&[self.pipeline.as_str(), "looked_at"]).inc_by(at);
-        self.events.with_label_values(&[self.pipeline.as_str(), "left_out"]).inc_by(left_out);
+        self.all.events.with_label_values(&[self.pipeline.as_str(), "looked_at"]).inc_by(at);
+        self.all.events.with_label_values(&[self.pipeline.as_str(), "left_out"]).inc_by(left_out);
     }
 
     /// Counts events that a rule was held against, and those that break it.
     pub fn held_against(&self, rule: &str, checked: u64, broken: u64) {
-        self.checked.with_label_values(&[self.pipeline.as_str(), rule]).inc_by(checked);
-        self.broken.with_label_values(&[self.pipeline.as_str(), rule]).inc_by(broken);
+        self.all.checked.with_label_values(&[self.pipeline.as_str(), rule]).inc_by(checked);
+        self.all.broken.with_label_values(&[self.pipeline.as_str(), rule]).inc_by(broken);
     }
 
     /// Counts texts with personal data at `path`, a schema's; beyond `paths_max` paths it is "other".
@@ -141,6 +122,6 @@ impl MonitorMetrics {
         let mut paths = self.paths.lock().unwrap_or_else(PoisonError::into_inner);
         let known = paths.contains(path) || (paths.len() < paths_max && paths.insert(path.to_owned()));
         let path = if known { path } else { OTHER };
-        self.personal.with_label_values(&[self.pipeline.as_str(), kind, path]).inc_by(texts);
+        self.all.personal.with_label_values(&[self.pipeline.as_str(), kind, path]).inc_by(texts);
     }
 }

@@ -42,7 +42,7 @@ pub enum Language {
 }
 
 /// What bodies consist of, where they do not say so themselves.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Types {
     /// They do.
     Said,
