@@ -101,6 +101,8 @@ impl Encoding {
             Encoding::Zstd => zstd::bulk::compress(plain, 0),
             Encoding::Lz4 => written(Lz4Encoder::new(Vec::new()), plain)
                 .and_then(|encoder| encoder.finish().map_err(io::Error::from)),
+            // The encoder begins its stream with the first byte that it is given.
+            Encoding::Snappy if plain.is_empty() => Ok(SNAPPY_STREAM.to_vec()),
             Encoding::Snappy => written(SnappyEncoder::new(Vec::new()), plain)
                 .and_then(|encoder| encoder.into_inner().map_err(|failed| failed.into_error())),
         };
@@ -340,6 +342,9 @@ mod tests {
         for encoding in [Encoding::Lz4, Encoding::Snappy] {
             let two = [encoding.close(b"{\"a\""), encoding.close(b":1}")].concat();
             assert_eq!(opening(&message(two, encoding.as_str()), 10), Ok(b"{\"a\":1}".to_vec()));
+        }
+        for encoding in ALL {
+            assert_eq!(opening(&message(encoding.close(b""), encoding.as_str()), 10), Ok(Vec::new()), "{encoding:?}");
         }
         let level = flate2::Compression::default();
         let bare = written(DeflateEncoder::new(Vec::new(), level), b"{}").and_then(DeflateEncoder::finish).unwrap();
