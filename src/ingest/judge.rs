@@ -518,10 +518,11 @@ fn event_time(plan: &EventPlan, arrival: &Arrival, event: Event<'_>) -> Result<i
     let (now_us, arrived_us) = (delivery.received_at.timestamp_micros(), arrival.first_arrived().timestamp_micros());
     let in_body = |rejection: Rejection| rejection.below(event.at);
     let of_envelope = event.envelope.and_then(|(attributes, mode)| Some((attributes.time()?, mode)));
-    let (time_us, path) = match (&config.event_time, of_envelope) {
+    // Where it stands: put together only for an issue.
+    let (time_us, at, path) = match (&config.event_time, of_envelope) {
         (Some(pointer), _) => {
             let time_us = time_at(event.root, pointer, config.event_time_format).map_err(in_body)?;
-            (time_us, format!("{}{}", event.at, pointer.as_str()))
+            (time_us, event.at, pointer.as_str())
         }
         (None, Some((text, mode))) => {
             let path = Attributes::time_path(mode);
@@ -529,20 +530,20 @@ fn event_time(plan: &EventPlan, arrival: &Arrival, event: Event<'_>) -> Result<i
             let (time_us, _) = time::parse_rfc3339_cut(text).map_err(|_| {
                 Rejection::from(Issue::at(Code::EventTimeUnreadable, path, "an RFC 3339 date-time", "another text"))
             })?;
-            (time_us, path.to_owned())
+            (time_us, "", path)
         }
         (None, None) => match delivery.message.properties.timestamp {
-            Some(seconds) => (seconds_to_micros(seconds)?, String::new()),
+            Some(seconds) => (seconds_to_micros(seconds)?, "", ""),
             None => return Ok(arrived_us),
         },
     };
-    let path = path.as_str();
+    let issue = |code, expected, actual| Err(Issue::at(code, &format!("{at}{path}"), expected, actual).into());
     if time_us.saturating_sub(now_us) > micros(config.event_time_ahead_max) {
-        return Err(Issue::at(Code::EventTimeAhead, path, "a time not far ahead of now", "a later time").into());
+        return issue(Code::EventTimeAhead, "a time not far ahead of now", "a later time");
     }
     match config.event_time_behind_max {
         Some(behind_max) if arrived_us.saturating_sub(time_us) > micros(behind_max) => {
-            Err(Issue::at(Code::EventTimeBehind, path, "a time not far behind now", "an earlier time").into())
+            issue(Code::EventTimeBehind, "a time not far behind now", "an earlier time")
         }
         _ => Ok(time_us),
     }
