@@ -241,6 +241,29 @@ def headers():
     yield b"\0\1\1a\x08\x7f\xc0\0\1\1\1b\x0a\2\0\0\4\xd2"
 
 
+def cloud_events():
+    whole = '"specversion":"1.0","id":"a","source":"/s","type":"t"'
+    for choice, members in [
+        (0, whole + ',"data":{"n":1.50},"time":"2026-01-02T03:04:05Z","retries":3,"urgent":true,"subject":null'),
+        (0, whole + ',"data_base64":"e30=","dataschema":"https://x/1","datacontenttype":"application/json"'),
+        (2, whole + ',"datacontenttype":"text/plain; charset=utf-8","data":"{\\"n\\":1}"'),
+        (4, whole + ',"datacontenttype":"application/x+json","data":"text"'),
+        (6, whole + ',"data":null'),
+        (2, whole + ',"data":1,"data_base64":"AA=="'),
+        (0, whole.replace("1.0", "0.3") + ',"id2":[],"x":1.5,"data":1'),
+        (2, '"id":"a","source":"/s","type":7,"time":5'),
+        (8, whole),
+        (10, whole),
+    ]:
+        yield bytes([choice]) + b"{" + members.encode() + b"}"
+    yield b'\0[{"specversion":"1.0"}]'
+    # Prefix and name, then a text or a header of any type.
+    needed = b"".join(bytes([place * 5 + prefix, 0]) for place, prefix in enumerate([0, 1, 2, 3]))
+    yield b"\5\4" + needed
+    yield b"\3\7" + needed + bytes([20, 1, 7]) + struct.pack(">q", 1_704_103_200_123) + bytes([40, 1, 0, 1]) + bytes([36, 2, 13, 2, 0, 255])
+    yield b"\1\6" + needed + bytes([5, 1, 11, 1, 98]) + bytes([45, 0])
+
+
 def pointers():
     document = b'{"a":[1,{"b/c":"x","~":null}],"":{"0":true}}'
     for pointer in [b"/a/1/b~1c", b"/a/1/~0", b"//0", b"", b"/a/01", b"/a/+1", b"/a/-", b"/a/2", b"/~2", b"a"]:
@@ -291,7 +314,7 @@ def configs():
 TARGETS = {
     "json": jsons, "msgpack": msgpacks, "avro": avros, "avro_schema": avro_schemas, "protobuf": protobufs,
     "protobuf_schema": protobuf_schemas, "confluent": confluents, "content": contents, "json_schema": json_schemas,
-    "mender": mended, "headers": headers, "pointer": pointers, "registry": answers, "fix": fixes, "config": configs,
+    "cloud_events": cloud_events, "mender": mended, "headers": headers, "pointer": pointers, "registry": answers, "fix": fixes, "config": configs,
 }
 
 

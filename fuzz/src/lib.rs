@@ -6,6 +6,7 @@
 
 pub mod avro;
 pub mod bytes; // parts of any bytes
+pub mod cloud_events;
 pub mod config;
 pub mod confluent;
 pub mod content;
@@ -35,6 +36,7 @@ pub const TARGETS: &[(&str, Run, usize)] = &[
     ("protobuf", protobuf::protobuf, 128),
     ("protobuf_schema", protobuf::protobuf_schema, 512),
     ("confluent", confluent::confluent, 96),
+    ("cloud_events", cloud_events::cloud_events, 256),
     ("content", content::content, 160),
     ("json_schema", json_schema::json_schema, 128),
     ("mender", mender::mender, 256),

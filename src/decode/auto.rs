@@ -141,7 +141,7 @@ impl Auto {
 
 /// What a media type says of a body (RFC 9110, 8.3.1), by registered names and those that senders use; `None`: nothing that
 /// is known here.
-pub(crate) fn format_of(content_type: &str) -> Option<Format> {
+fn format_of(content_type: &str) -> Option<Format> {
     let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let (kind, name) = essence.split_once('/')?;
     match (kind, name) {

@@ -8,9 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use chrono::{DateTime, SecondsFormat, Utc};
 
-use super::auto::format_of;
 use super::{JsonDecoder, Limits};
-use crate::config::Format;
 use crate::event::{HeaderValue, Message};
 use crate::rejection::{Code, Issue, Rejection};
 use crate::value::{Node, Tape, Value, write_json_string};
@@ -93,10 +91,20 @@ impl Mode {
     }
 }
 
+/// Whether data of that media type stand in the JSON format as they are (section 3.1 of it).
+fn is_json(content_type: &str) -> bool {
+    let essence = essence(content_type);
+    essence.split_once('/').is_some_and(|(_, subtype)| subtype == "json" || subtype.ends_with("+json"))
+}
+
+/// A media type in lower case, without parameters.
+fn essence(content_type: &str) -> String {
+    content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
 /// The media type of the body, in lower case, without parameters.
 fn media_type(message: &Message) -> Option<String> {
-    let content_type = message.properties.content_type.as_deref()?;
-    Some(content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+    message.properties.content_type.as_deref().map(essence)
 }
 
 /// Whether `message` says that its body is an event in the JSON format.
@@ -125,8 +133,11 @@ impl Attributes {
     pub fn of_headers(message: &Message) -> Result<Self, Rejection> {
         let mut found = Collected { at: HEADERS, ..Collected::default() };
         for (header, value) in headers(message) {
-            if let Some(name) = attribute_name(header) {
-                found.add(&name, of_header(&name, value));
+            match attribute_name(header) {
+                // In the JSON format they are the data, which no attribute may be called for that reason.
+                Some(name) if DATA.contains(&name.as_str()) => found.note(&name, "an attribute", "data"),
+                Some(name) => found.add(&name, of_header(&name, value)),
+                None => {}
             }
         }
         if let Some(content_type) = &message.properties.content_type {
@@ -172,7 +183,7 @@ impl Attributes {
             }
             // What is said to be no JSON stands there as text.
             (Some(data), None) => match (data.as_str(), self.content_type()) {
-                (Some(text), Some(content_type)) if format_of(content_type) != Some(Format::Json) => {
+                (Some(text), Some(content_type)) if !is_json(content_type) => {
                     Ok(Data::Bytes(Cow::Borrowed(text.as_bytes()), DATA_PATH))
                 }
                 _ => Ok(Data::Value(data)),
@@ -501,6 +512,7 @@ mod tests {
                 ("ce-type", text("a")),
                 ("cloudEvents:type", text("b")),
                 ("ce-mine", HeaderValue::F64(0.5)),
+                ("ce-data", text("x")),
             ],
         ));
         let refused = refused.expect_err("refused");
@@ -509,6 +521,7 @@ mod tests {
             [
                 ("decode.cloudevents.attribute", "headers/type", "several"),
                 ("decode.cloudevents.attribute", "headers/{*}", "a number with a fraction"),
+                ("decode.cloudevents.attribute", "headers/{*}", "data"),
                 ("decode.cloudevents.attribute", "headers/specversion", "another version"),
                 ("decode.cloudevents.attribute", "headers/id", "an empty one"),
                 ("decode.cloudevents.required", "headers/source", ""),
@@ -547,6 +560,12 @@ mod tests {
             |more: &str| structured(&format!(r#"{{"type":"t","id":"1","source":"/s","specversion":"1.0",{more}}}"#));
         let plain = r#"{"specversion":"1.0","id":"1","source":"/s","type":"t"}"#.to_owned();
         assert_eq!(event(r#""data":{"a":1.50}"#), Ok((plain.clone(), r#"{"a":1.50}"#.to_owned())));
+        for (media_type, is_json) in
+            [("image/json", true), ("a/b+json; c=d", true), ("application/x-json", false), ("json", false)]
+        {
+            let (_, data) = event(&format!(r#""datacontenttype":"{media_type}","data":"1""#)).expect("an event");
+            assert_eq!(data == r#""1""#, is_json, "{media_type}: {data}");
+        }
         assert_eq!(event(r#""data":null"#), Ok((plain.clone(), "null".to_owned())));
         assert_eq!(
             event(r#""data":null,"data_base64":"e30=","subject":null"#),

@@ -54,6 +54,7 @@ macro_rules! replays {
 replays! {
     avro
     avro_schema
+    cloud_events
     config
     confluent
     content
