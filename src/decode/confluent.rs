@@ -74,17 +74,13 @@ impl Writers {
     /// All as text, for [`Writers::of_texts`].
     pub(super) fn to_texts(&self) -> Vec<WriterText> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let mut texts: Vec<WriterText> =
-            known.iter().filter_map(|(id, writer)| WriterText::of(*id, &writer.written)).collect();
+        let mut texts: Vec<WriterText> = known.iter().filter_map(|(id, writer)| WriterText::of(*id, writer)).collect();
         texts.sort_by_key(|text| text.id);
         texts
     }
 
     pub(super) fn of_texts(texts: Vec<WriterText>) -> Self {
-        let known = texts.into_iter().filter_map(|text| {
-            let id = text.id;
-            Some((id, Arc::new(Writer { written: text.read()?, subjects: Vec::new() })))
-        });
+        let known = texts.into_iter().filter_map(|text| Some((text.id, Arc::new(text.read()?))));
         Self { known: RwLock::new(known.collect()) }
     }
 }
@@ -98,28 +94,35 @@ pub(super) struct WriterText {
     schema: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     others: Vec<String>,
+    /// What types of events may be told by.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    subjects: Vec<String>,
 }
 
 impl WriterText {
-    /// `None`: there is no need of one.
-    fn of(id: u32, written: &Written) -> Option<Self> {
-        let (format, schema, others) = match written {
-            Written::Json | Written::Unusable => return None,
+    /// `None`: there is none.
+    fn of(id: u32, writer: &Writer) -> Option<Self> {
+        let (format, schema, others) = match &writer.written {
+            Written::Unusable => return None,
+            // Data are read without it.
+            Written::Json => (Format::Json, String::new(), Vec::new()),
             Written::Avro(types) => (Format::Avro, types.text().to_owned(), types.others().to_vec()),
             Written::Protobuf(source) => (Format::Protobuf, super::wire::base64(source.set()), Vec::new()),
         };
-        Some(Self { id, format: format.as_str().to_owned(), schema, others })
+        Some(Self { id, format: format.as_str().to_owned(), schema, others, subjects: writer.subjects.clone() })
     }
 
-    fn read(self) -> Option<Written> {
-        Some(match Format::parse(&self.format)? {
+    fn read(self) -> Option<Writer> {
+        let written = match Format::parse(&self.format)? {
             Format::Avro => Written::Avro(Arc::new(avro::Types::parse(&self.schema, &self.others).ok()?)),
             Format::Protobuf => {
                 let set = super::wire::of_base64(&self.schema)?;
                 Written::Protobuf(Arc::new(protobuf::Source::of_set(&set).ok()?))
             }
-            Format::Json | Format::Msgpack | Format::Auto => return None,
-        })
+            Format::Json => Written::Json,
+            Format::Msgpack | Format::Auto => return None,
+        };
+        Some(Writer { written, subjects: self.subjects })
     }
 }
 
@@ -210,6 +213,14 @@ pub fn wire_of(format: Format, writers: &Writers, frame: &Frame) -> Result<Wire,
     }
 }
 
+/// The same of a dead letter's body, as far as it can be told: JSON is read without its schema, which may be why it is one.
+pub fn wire_of_letter(format: Format, writers: &Writers, frame: &Frame) -> Option<Wire> {
+    match format {
+        Format::Json => Some(Wire::Json),
+        format => wire_of(format, writers, frame).ok(),
+    }
+}
+
 /// Decodes bodies that name their schemas.
 pub struct ConfluentDecoder {
     format: Format,
@@ -283,7 +294,7 @@ mod tests {
             2,
             of(r#"{"type":"record","name":"A","fields":[{"name":"b","type":"int"},{"name":"a","type":"string"}]}"#),
         );
-        writers.learn(3, Writer { written: Written::Json, subjects: Vec::new() });
+        writers.learn(3, Writer { written: Written::Json, subjects: vec!["a-value".to_owned()] });
         writers.learn(4, Writer { written: Written::Unusable, subjects: Vec::new() });
         let limits = Limits { body_bytes_max: 1000, depth_max: 8 };
         let mut decoder = ConfluentDecoder::new(Format::Avro, Arc::clone(&writers), limits);
@@ -308,7 +319,9 @@ mod tests {
 
         // What goes along with dead letters says the same.
         let again = Writers::of_texts(writers.to_texts());
-        assert_eq!(again.to_texts().len(), 2);
+        assert_eq!(again.to_texts().len(), 3);
+        let third = again.get(3).expect("known");
+        assert!(matches!(third.written, Written::Json) && third.subjects == ["a-value"] && again.get(4).is_none());
         assert!(
             matches!(&again.get(2).expect("known").written, Written::Avro(types) if types.text().contains("\"b\""))
         );

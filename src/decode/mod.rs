@@ -18,7 +18,7 @@ mod writer; // a tape, value by value
 
 pub use auto::Auto;
 pub use avro::AvroDecoder;
-pub use confluent::{ConfluentDecoder, Frame, Writer, Writers, Written, id_of, wire_of};
+pub use confluent::{ConfluentDecoder, Frame, Writer, Writers, Written, id_of, wire_of, wire_of_letter};
 pub use json::JsonDecoder;
 pub use msgpack::MsgpackDecoder;
 pub use protobuf::{ProtobufDecoder, UNKNOWN_FIELDS};

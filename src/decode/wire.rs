@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::auto::{Auto, AutoDecoder};
 use super::cloudevents;
-use super::confluent::{ConfluentDecoder, WriterText, Writers};
+use super::confluent::{ConfluentDecoder, Frame, WriterText, Writers, wire_of_letter};
 use super::{AvroDecoder, JsonDecoder, Limits, MsgpackDecoder, ProtobufDecoder};
 use crate::config::{Format, Framing};
 use crate::event::Message;
@@ -125,12 +125,16 @@ impl Wire {
             tape.root().write_json(&mut out);
             out
         };
-        let seen = match self {
+        let (seen, data) = match self {
+            Wire::Confluent(format, writers) => {
+                let frame = Frame::read(*format, body).ok()?;
+                (wire_of_letter(*format, writers, &frame)?, &body[frame.len..])
+            }
             // Two pipelines, or one at two times, may frame the same data differently; a frame is told by its fingerprint.
-            Wire::Avro(types, _) => Wire::Avro(Arc::clone(types), AvroDecoder::framing_of(types, body)),
-            other => other.clone(),
+            Wire::Avro(types, _) => (Wire::Avro(Arc::clone(types), AvroDecoder::framing_of(types, body)), body),
+            other => (other.clone(), body),
         };
-        Decoder::new(&seen, WIDEST).decode(body, write).ok()
+        Decoder::new(&seen, WIDEST).decode(data, write).ok()
     }
 
     /// As text that [`Wire::parse`] reads, without the framing, which bodies tell themselves; `None` where the format's

@@ -302,6 +302,7 @@ open(sys.argv[1], 'wb').write(descriptor_pb2.FileDescriptorSet(file=[file]).Seri
         Message { body: framed(20, &paid), ..Message::default() },
         compressed,
         Message { body: framed(4, &text("Pau")), ..Message::default() },
+        Message { body: framed(30, b"{\"n\":2.50}"), ..Message::default() },
     ];
     let program = Program::start_ready(&setting.config);
     now(rabbit.publish(&setting.queue, &messages));
@@ -310,8 +311,19 @@ open(sys.argv[1], 'wb').write(descriptor_pb2.FileDescriptorSet(file=[file]).Seri
         let ids = archive::event_ids_below(&setting.store().join("data/orders").join(name).join(version));
         assert_eq!(ids.into_keys().collect::<Vec<_>>(), [id], "{name}");
     }
-    let unknown = lines(&dlq(&setting, &["list", "--json"])).remove(0);
-    assert_eq!((&unknown["code"], &unknown["issues"][0]["actual"]), (&json!("schema.unknown"), &json!("schema id 4")));
+    let unknown = lines(&dlq(&setting, &["list", "--code", "schema.unknown", "--json"])).remove(0);
+    assert_eq!(unknown["issues"][0]["actual"], "schema id 4");
+    // JSON behind an id is shown, found, mended and given back, and keeps the id.
+    let nameless = lines(&dlq(&setting, &["list", "--where", "/n=2.5", "--json"])).remove(0);
+    assert_eq!(nameless["code"], "validate.required");
+    let shown = dlq(&setting, &["show", nameless["id"].as_str().expect("an id")]);
+    assert!(shown.contains("\"n\": 2.50"), "{shown}");
+    let fix = at("fix.toml");
+    std::fs::write(&fix, "[[step]]\ndefault = { path = \"/id\", value = \"order-3\" }\n").expect("writable");
+    let plan = lines(&dlq(&setting, &["plan", "--code", "validate.required", "--fix", &fix, "--json"]));
+    dlq(&setting, &["replay", plan[0]["plan"].as_str().expect("a hash"), "--yes"]);
+    let ids = archive::event_ids_below(&setting.store().join("data/orders/sent/v1"));
+    assert_eq!(ids.into_keys().collect::<Vec<_>>(), ["order-2", "order-3"]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use rmpv::Value;
 
 use super::json;
 use super::tree::Tree;
-use crate::decode::{Frame, Wire, wire_of};
+use crate::decode::{Frame, Wire, wire_of_letter};
 
 /// The document in `body`, if it is one.
 pub(super) fn read(wire: &Wire, body: &[u8]) -> Option<Tree> {
@@ -27,7 +27,7 @@ pub(super) fn write(wire: &Wire, tree: &Tree, before: &[u8]) -> Option<Vec<u8>> 
             // As it was: by the schema it names.
             let frame = Frame::read(*format, before).ok()?;
             let (head, data) = before.split_at(frame.len);
-            let body = write(&wire_of(*format, writers, &frame).ok()?, tree, data)?;
+            let body = write(&wire_of_letter(*format, writers, &frame)?, tree, data)?;
             Some([head, &body].concat())
         }
         // Nobody told how the body is written.
