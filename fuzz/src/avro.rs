@@ -199,8 +199,8 @@ pub fn avro_schema(input: &[u8]) {
     assert_eq!(types.text(), text);
     assert!(Types::parse(text, &[]).is_ok_and(|again| again == types), "the same text is the same schema");
     assert!(types.json_schema().is_object() && types.json_schema_of_others().is_object());
-    // Theirs keeps what belongs to other kinds of types than the one at hand, which the specification strips; and panics over a
-    // size beyond 63 bits.
+    // Theirs keeps what belongs to other kinds of types than the one at hand, which the specification strips; leaves types
+    // within one of a namespace without it, which fastavro does not; and panics over a size beyond 63 bits.
     let json: Json = serde_json::from_str(text).expect("a schema is JSON");
     if is_plain(&json) {
         let theirs = Schema::parse_str(text).expect("we take no other").fingerprint::<Rabin>();
@@ -219,9 +219,9 @@ fn is_plain(schema: &Json) -> bool {
         Json::Array(branches) => branches.iter().all(is_plain),
         Json::Object(members) => {
             let own: &[&str] = match members.get("type").and_then(Json::as_str) {
-                Some("record") => &["namespace", "fields"],
-                Some("enum") => &["namespace", "symbols", "default"],
-                Some("fixed") => &["namespace", "size"],
+                Some("record") => &["fields"],
+                Some("enum") => &["symbols", "default"],
+                Some("fixed") => &["size"],
                 Some("array") => &["items"],
                 Some("map") => &["values"],
                 _ => &["default", "order"],
@@ -230,6 +230,7 @@ fn is_plain(schema: &Json) -> bool {
             let parts = ["type", "fields", "items", "values"];
             members.keys().all(|key| all.contains(&&**key) || own.contains(&&**key))
                 && members.get("size").is_none_or(Json::is_i64)
+                && members.get("name").and_then(Json::as_str).is_none_or(|name| !name.contains('.'))
                 && parts.iter().filter_map(|part| members.get(*part)).all(is_plain)
         }
         _ => true,
