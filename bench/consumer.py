@@ -84,7 +84,7 @@ class Archive:
             explicit_schema=pa.schema([(name, arrow_type(schema)) for name, schema in columns.items()]),
             unexpected_field_behavior="ignore",
         )
-        by = workload.partition_by[0]
+        by = workload.partition_by[0].removeprefix("/")
         self.partition = (lambda event: event[self.time][:10]) if by == "date" else (lambda event: event[by])
         self.partition_name = by
         self.time = workload.event_time.removeprefix("/")

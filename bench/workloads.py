@@ -249,7 +249,7 @@ ALL = [
     Workload("wide", f"{WIDE_COLUMNS} columns", wide_schema(), "/id", "/at"),
     Workload("bad-1", "orders, 1 % bad", ORDER, "/id", "/occurred_at", bad=10),
     Workload("bad-100", "orders, all bad", ORDER, "/id", "/occurred_at", bad=1000),
-    Workload("partitions", f"orders, {SHOPS:,} partitions", ORDER, "/id", "/occurred_at", partition_by=["shop"]),
+    Workload("partitions", f"orders, {SHOPS:,} partitions", ORDER, "/id", "/occurred_at", partition_by=["/shop"]),
 ]
 BY_NAME = {workload.name: workload for workload in ALL}
 

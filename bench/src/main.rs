@@ -13,9 +13,8 @@ use futures_util::{FutureExt, StreamExt};
 use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
 };
-use lapin::publisher_confirm::PublisherConfirm;
 use lapin::types::{FieldTable, ShortString};
-use lapin::{BasicProperties, Connection, ConnectionProperties};
+use lapin::{BasicProperties, Connection, ConnectionProperties, PublisherConfirm};
 
 /// As the documentation of RabbitMQ advises: a few percent of the window.
 const ACK_EVERY: u64 = 1000;
