@@ -70,6 +70,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=rounds, help=f"medians are of so many ({ROUNDS})")
     workloads = default("PARQUEDUCT_BENCH_WORKLOADS", ",".join(names)).split(",")
     parser.add_argument("--workloads", type=lambda text: text.split(","), default=workloads, help=f"of {','.join(names)}")
+    parser.add_argument("--subjects", type=lambda text: text.split(","), help="only these consumers of queues, such as noop,file")
     parser.add_argument("--no-broker", action="store_true", help="only `ingest` of files, against DuckDB")
     parser.add_argument("--docs", action="store_true", help="write the figures and the plot into docs/performance.md")
     parser.add_argument(
@@ -128,6 +129,11 @@ class Bench:
     def source(self, workload: Workload) -> Path:
         return self.directory(workload) / "events.ndjson"
 
+    def subjects(self, workload: Workload) -> list[str]:
+        """Who consumes it."""
+        wanted = self.options.subjects
+        return [name for name in PLAN[workload.name][1] if not wanted or name in wanted]
+
     def events(self, workload: Workload) -> int:
         return max(1, round(self.options.events * PLAN[workload.name][0]))
 
@@ -155,7 +161,7 @@ class Bench:
             self.note(workload, subject, runs[subject]())
 
     def round_of_queues(self, number: int, workload: Workload) -> None:
-        names = PLAN[workload.name][1]
+        names = self.subjects(workload)
         queues = {subject: f"bench-{subject}" for subject in names}
         self.broker.queues(EXCHANGE, list(queues.values()))
         publish = [self.tools.bench, "publish", self.broker.uri, EXCHANGE, self.source(workload), "1"]
@@ -163,7 +169,7 @@ class Bench:
             raise Failure("the queues could not be filled; the reason is above")
         events = self.events(workload)
         for subject in turned(names, number):
-            self.note(workload, subject, self.consume(subject, workload, queues[subject], events))
+            self.note(workload, subject, self.consume(subject, workload, queues[subject], events, self.directory(workload)))
         self.broker.delete(EXCHANGE, list(queues.values()))
 
     def round_of_starts(self) -> None:
@@ -176,12 +182,12 @@ class Bench:
         if not self.broker:
             return
         self.broker.queues(EXCHANGE, ["bench-idle"])
-        for subject in {subject for workload in self.workloads for subject in PLAN[workload.name][1]}:
-            self.idle.setdefault(subject, []).append(self.consume(subject, workload, "bench-idle", 0))
+        for subject in {subject for workload in self.workloads for subject in self.subjects(workload)}:
+            self.idle.setdefault(subject, []).append(self.consume(subject, workload, "bench-idle", 0, STATE / "idle"))
         self.broker.delete(EXCHANGE, ["bench-idle"])
 
-    def consume(self, subject: str, workload: Workload, queue: str, events: int) -> Cost:
-        directory = self.directory(workload) / subject
+    def consume(self, subject: str, workload: Workload, queue: str, events: int, below: Path) -> Cost:
+        directory = below / subject
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "schema.json").write_text(json.dumps(workload.schema))
         match subject:
@@ -256,6 +262,8 @@ def machine(broker: Broker | None) -> dict:
         "memory_bytes": int(first("/proc/meminfo", r"MemTotal:\s*(\d+)")) * 1024,
         "kernel": platform.release(),
         "commit": commit.stdout.strip() or "unknown",
+        # The program may be another than that commit's.
+        "named_binary": os.environ.get("PARQUEDUCT_BENCH_BINARY"),
         "rabbitmq": broker.version if broker else None,
         "python": platform.python_version(),
         "packages": {name: version(name) for name in ["pika", "orjson", "jsonschema-rs", "pyarrow", "duckdb"]},

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from workloads import ROOT
+from workloads import BY_NAME, ROOT
 
 PAGE = ROOT / "docs" / "performance.md"
 PICTURE = ROOT / "docs" / "images" / "performance.png"
 BEGIN, END = "<!-- figures: written by `make bench BENCH=--docs` -->", "<!-- end of figures -->"
+ROUNDS_MIN = 5
 MIB = 1 << 20
 RSS_MAX = 256 * MIB
 NAMES = {
@@ -174,9 +175,10 @@ def cost_table(run: Run, subjects: list[str]) -> str:
 def machine_text(summary: dict) -> str:
     machine = summary["machine"]
     packages = ", ".join(f"{name} {number}" for name, number in machine["packages"].items())
+    program = "a program named by PARQUEDUCT_BENCH_BINARY, the bench" if machine["named_binary"] else "commit"
     return (
         f"{machine['cores']} cores of {machine['cpu']}, {machine['memory_bytes'] / (1 << 30):.0f} GiB, Linux {machine['kernel']}; "
-        f"RabbitMQ {machine['rabbitmq']}, Python {machine['python']}, {packages}; commit {machine['commit']}, {summary['at']}, "
+        f"RabbitMQ {machine['rabbitmq']}, Python {machine['python']}, {packages}; {program} {machine['commit']}, {summary['at']}, "
         f"{summary['rounds']} rounds in {summary['seconds'] / 60:.0f} minutes, load average {machine['load']:.1f} at the end."
     )
 
@@ -205,7 +207,12 @@ def text(summary: dict) -> str:
 
 
 def write_docs(summary: dict) -> None:
-    """Puts the figures between their marks in docs/performance.md, and draws the plot."""
+    """Puts the figures between their marks in docs/performance.md, and draws the plot. Only of a whole run of this tree's own
+    program: anything else would be read as what it can do.
+    """
+    is_whole = summary["rounds"] >= ROUNDS_MIN and set(summary["workloads"]) == set(BY_NAME) and summary["idle"].get("noop")
+    if not is_whole or summary["machine"]["named_binary"]:
+        sys.exit(f"bench: docs/performance.md takes a release build, all workloads, a broker and {ROUNDS_MIN} rounds at least")
     page = PAGE.read_text()
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
