@@ -29,8 +29,8 @@ from workloads import ALL, BY_NAME, ROOT, Workload
 
 STATE = ROOT / "target" / "bench"
 EXCHANGE = "bench"
-# Long enough for four flushes of the default, and for a start to be little beside it.
-EVENTS = 150_000
+# Long enough for some flushes of the default, and for a start to be little beside it.
+EVENTS = 120_000
 ROUNDS = 5
 # The part of `EVENTS` that each workload gets, by what its events weigh, and who consumes it. `pika` is the Python client
 # alone, as `noop` is lapin alone.

@@ -130,6 +130,7 @@ def targets(run: Run) -> list[Target]:
 def table(head: list[str], rows: list[list[str]]) -> str:
     """A table of Markdown, with its columns aligned; those after the first to the right."""
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
+
     def line(cells: list[str]) -> str:
         first, *others = cells
         parts = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(others, widths[1:]))]
@@ -147,7 +148,7 @@ def target_table(run: Run) -> str:
     return table(["", "measured", "target", ""], rows)
 
 
-def figure(values: list[float] | float | None, form: str, scale: float = 1.0) -> str:
+def cell(values: list[float] | float | None, form: str, scale: float = 1.0) -> str:
     if values is None or values == []:
         return "-"
     value = statistics.median(values) if isinstance(values, list) else values
@@ -164,9 +165,9 @@ def cost_table(run: Run, subjects: list[str]) -> str:
             size = run.duckdb_bytes(name) if subject == "duckdb" else run.event_bytes(name, subject) if is_writer else None
             system = run.system_bytes(name, subject) if is_writer and subject != "python" else None
             rows.append([
-                name, NAMES[subject], figure(run.rate(name, subject), ",.0f"), figure(run.cpu(name, subject), ".2f"),
-                figure(run.broker(name, subject) if subject not in ("ingest", "duckdb") else None, ".1f"),
-                figure(run.rss(name, subject), ",.0f", MIB), figure(size, ".1f"), figure(system, ".1f"),
+                name, NAMES[subject], cell(run.rate(name, subject), ",.0f"), cell(run.cpu(name, subject), ".2f"),
+                cell(run.broker(name, subject) if subject not in ("ingest", "duckdb") else None, ".1f"),
+                cell(run.rss(name, subject), ",.0f", MIB), cell(size, ".1f"), cell(system, ".1f"),
             ])
     head = ["workload", "", "events/s", "CPU us/event", "broker us/event", "peak MiB", "Parquet B/event", "system B/event"]
     return table(head, rows)
