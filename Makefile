@@ -35,8 +35,8 @@ check: ## the fast lane: format, clippy, unit tests
 fmt: ## format the code
 	cargo fmt
 
-bench: ## time `parqueduct ingest` over the demo's flights
-	@scripts/bench
+bench: ## as fast as the broker? against lapin alone, Python and DuckDB; twenty minutes. BENCH=--help tells of options
+	@scripts/bench $(BENCH)
 
 bench-dlq: ## make a million dead letters, and time finding them
 	@scripts/bench-dlq

@@ -138,11 +138,11 @@ class Workload:
                 spoil(event, n)
             yield json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode()
 
-    def config(self, directory: Path, uri: str, store: str, extra: str = "", pipeline: str = "") -> str:
+    def config(self, directory: Path, uri: str, store: str, extra: str = "", pipeline: str = "", queue: str = "bench") -> str:
         """The pipeline as TOML; with the defaults for all that is not said. The schema is in `directory`."""
         partitions = json.dumps(self.partition_by)
         return (
-            f'{extra}[rabbitmq]\nuri = "{uri}"\n{store}[http]\nlisten = "127.0.0.1:0"\n[[pipeline]]\nname = "bench"\nqueue = "bench"\n'
+            f'{extra}[rabbitmq]\nuri = "{uri}"\n{store}[http]\nlisten = "127.0.0.1:0"\n[[pipeline]]\nname = "bench"\nqueue = "{queue}"\n'
             f'format = "json"\nschema = "{directory / "schema.json"}"\nevent_id = "{self.event_id}"\nevent_time = "{self.event_time}"\n'
             f"partition_by = {partitions}\n{pipeline}"
         )
@@ -249,7 +249,7 @@ ALL = [
     Workload("wide", f"{WIDE_COLUMNS} columns", wide_schema(), "/id", "/at"),
     Workload("bad-1", "orders, 1 % bad", ORDER, "/id", "/occurred_at", bad=10),
     Workload("bad-100", "orders, all bad", ORDER, "/id", "/occurred_at", bad=1000),
-    Workload("partitions", f"orders, {SHOPS:,} partitions", ORDER, "/id", "/occurred_at", partition_by=["shop"]),
+    Workload("partitions", f"orders, {SHOPS:,} partitions", ORDER, "/id", "/occurred_at", partition_by=["/shop"]),
 ]
 BY_NAME = {workload.name: workload for workload in ALL}
 

@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
 mod api;
+mod bench;
 mod breaker;
 mod broker;
 mod chaos;
