@@ -94,7 +94,7 @@ impl Tutor {
     pub async fn begin(
         &mut self,
         config: &Config,
-        metrics: &Metrics,
+        metrics: &Arc<Metrics>,
         broker: &Arc<dyn Broker>,
         may_adopt: bool,
         stop: &Stop,
@@ -105,6 +105,7 @@ impl Tutor {
             instance: config.instance.clone(),
             revisions: self.revisions.clone(),
             surroundings: machine::surroundings(),
+            all_metrics: Arc::clone(metrics),
             metrics: Arc::clone(&self.seat.metrics),
             broker: Arc::clone(broker),
             reconnect: (config.rabbitmq.reconnect_min, config.rabbitmq.reconnect_max),

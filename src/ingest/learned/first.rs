@@ -21,10 +21,10 @@ use crate::config::{self, Infer};
 use crate::decode::{Decoder, Limits, Wire};
 use crate::event::Delivery;
 use crate::ingest::Surroundings;
-use crate::ingest::commit::chain;
+use crate::ingest::commit::{await_store, chain};
 use crate::ingest::judge::opened;
 use crate::ingest::shard::{Stop, due};
-use crate::metrics::{Learning, PipelineMetrics};
+use crate::metrics::{Learning, Metrics, PipelineMetrics};
 use crate::schema::infer::{self, Learner};
 
 /// How often it is looked, while events are waited for, whether another process has learned the schema.
@@ -37,6 +37,8 @@ pub struct Lesson {
     pub instance: String,
     pub revisions: Revisions,
     pub surroundings: Surroundings,
+    /// Those of the process, which tell whether the store takes writes.
+    pub all_metrics: Arc<Metrics>,
     pub metrics: Arc<PipelineMetrics>,
     pub broker: Arc<dyn Broker>,
     /// Bounds of the wait between attempts to connect, and to reach the store.
@@ -97,6 +99,9 @@ impl Lesson {
     /// Learns, or tells how long to wait until that is tried again; `None`: asked to stop.
     async fn attempt(&self, stop: &Stop, backoff: &mut Backoff) -> Option<Result<Learned, Duration>> {
         let pipeline = &self.config.name;
+        // What is learned is written down before events are settled: each that is taken in vain is delivered once more.
+        let (store, metrics) = (&self.revisions.store, &self.all_metrics);
+        await_store(store, metrics, &self.surroundings, self.reconnect, stop).await?;
         let subscription = Subscription {
             queue: self.config.queue.clone(),
             prefetch: self.window(),
@@ -226,6 +231,7 @@ impl Lesson {
                 ended = intake.lost() => return Attempt::Lost(Held { intake, settler, deliveries }, ended),
                 written = written => match written {
                     Ok((is_ours, Some(newest))) => {
+                        self.all_metrics.set_store_up(true);
                         let (path, events) = (self.revisions.path(newest.number), deliveries.len());
                         match is_ours {
                             true => info!(%pipeline, path, events, unreadable, "the schema is learned: `parqueduct schema learned` shows it"),
@@ -237,6 +243,7 @@ impl Lesson {
                     Err(error) => chain(&error),
                 },
             };
+            self.all_metrics.set_store_up(false);
             let wait = backoff.next_wait();
             if began.elapsed() + wait > self.hold_max {
                 warn!(%pipeline, error, "the learned schema could not be written: what is held goes back to the queue, trying again");

@@ -1,0 +1,187 @@
+//! Revisions in a store in memory, and pipelines that learn from a broker in memory while that store is in trouble.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use futures_util::stream::BoxStream;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
+    PutOptions, PutPayload, PutResult, Result,
+};
+use serde_json::{Value as Json, json};
+use tokio::task::JoinHandle;
+use ulid::Ulid;
+
+use super::*;
+use crate::broker::memory::Memory;
+use crate::config::{Infer, NewFields};
+use crate::event::Message;
+use crate::ingest::worker::tests::pipeline;
+use crate::ingest::{Stop, Surroundings};
+use crate::metrics::{Metrics, PipelineMetrics};
+
+const QUEUE: &str = "orders";
+const SECOND: Duration = Duration::from_secs(1);
+const HOLD_MAX: Duration = Duration::from_secs(60);
+
+/// A store that takes no writes when told; what it has can be read.
+#[derive(Debug, Default)]
+struct Sealable {
+    store: InMemory,
+    is_sealed: AtomicBool,
+}
+
+impl fmt::Display for Sealable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("sealable")
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Sealable {
+    async fn put_opts(&self, path: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        if self.is_sealed.load(SeqCst) {
+            return Err(object_store::Error::Generic { store: "sealable", source: "no space left".into() });
+        }
+        self.store.put_opts(path, payload, options).await
+    }
+
+    async fn put_multipart_opts(&self, _: &Path, _: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+        unreachable!("objects are created whole")
+    }
+
+    async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
+        self.store.get_opts(path, options).await
+    }
+
+    fn delete_stream(&self, paths: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        self.store.delete_stream(paths)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.store.list(prefix)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.store.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, _: &Path, _: &Path, _: CopyOptions) -> Result<()> {
+        unreachable!("nothing is copied")
+    }
+}
+
+/// A queue, a store, and who learns of the one into the other.
+struct World {
+    broker: Memory,
+    backend: Arc<Sealable>,
+    store: Store,
+    all_metrics: Arc<Metrics>,
+    metrics: Arc<PipelineMetrics>,
+    stop: Stop,
+}
+
+fn now() -> DateTime<Utc> {
+    DateTime::from_timestamp(1_000, 0).expect("in range")
+}
+
+fn surroundings() -> Surroundings {
+    static SERIAL: AtomicU64 = AtomicU64::new(1);
+    let ulid = || Ulid::from_parts(1_000_000, SERIAL.fetch_add(1, Relaxed).into());
+    Surroundings { now, ulid: Arc::new(ulid), seed: || 7 }
+}
+
+fn event() -> config::EventType {
+    config::EventType { schema: "/meta/schemas/orders/v1".into(), ..pipeline().events[0].clone() }
+}
+
+impl World {
+    fn new() -> Self {
+        let broker = Memory::new(now);
+        broker.declare(QUEUE);
+        let backend = Arc::<Sealable>::default();
+        let store = Store::over(Arc::clone(&backend) as Arc<dyn ObjectStore>);
+        let all_metrics = Arc::new(Metrics::new("0"));
+        let metrics = all_metrics.pipeline("orders", 1);
+        Self { broker, backend, store, all_metrics, metrics, stop: Stop::default() }
+    }
+
+    fn publish(&self, events: &[Json]) {
+        for event in events {
+            let message = Message { body: event.to_string().into_bytes(), ..Message::default() };
+            assert!(self.broker.publish(QUEUE, message), "the queue is there");
+        }
+    }
+
+    fn revisions(&self) -> Revisions {
+        Revisions::new(self.store.clone(), &event())
+    }
+
+    /// Learns of that many events, or of what comes within a second.
+    fn lesson(&self, events: usize) -> Lesson {
+        let infer = Infer { events, patience: SECOND, new_fields: NewFields::Adopt, fields_max: 500 };
+        let config = config::Pipeline { events: vec![event()], infer: Some(infer.clone()), ..pipeline() };
+        Lesson {
+            config,
+            infer,
+            instance: "host".into(),
+            revisions: self.revisions(),
+            surroundings: surroundings(),
+            all_metrics: Arc::clone(&self.all_metrics),
+            metrics: Arc::clone(&self.metrics),
+            broker: Arc::new(self.broker.clone()),
+            reconnect: (SECOND, 10 * SECOND),
+            hold_max: HOLD_MAX,
+        }
+    }
+
+    fn learn(&self, events: usize) -> JoinHandle<Option<Learned>> {
+        let (lesson, stop) = (self.lesson(events), self.stop.clone());
+        tokio::spawn(async move { learn(&lesson, &stop).await })
+    }
+}
+
+#[tokio::test]
+async fn of_two_who_write_the_same_revision_one_does_and_both_read_it() {
+    let world = World::new();
+    let (ours, theirs) = (world.revisions(), world.revisions());
+    assert_eq!(ours.newest().await.expect("asked"), None);
+    let revision = |number, text: &'static str| Revision { number, text: Bytes::from_static(text.as_bytes()) };
+    assert!(ours.create(&revision(1, "{}")).await.expect("created"));
+    assert!(!theirs.create(&revision(1, "[]")).await.expect("asked"));
+    assert_eq!(theirs.newest().await.expect("asked"), Some(revision(1, "{}")));
+    for number in 2..12 {
+        assert!(theirs.create(&revision(number, "{ }")).await.expect("created"));
+    }
+    assert_eq!(ours.newest().await.expect("asked"), Some(revision(11, "{ }")));
+    assert_eq!(ours.path(11), "meta/schemas/orders/v1/000011.json");
+    assert_eq!(ours.get(12).await.expect("asked"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_go_back_once_in_an_outage_of_writes_however_long_it_lasts() {
+    let world = World::new();
+    let learning = world.learn(3);
+    tokio::time::sleep(SECOND).await;
+    world.backend.is_sealed.store(true, SeqCst);
+    world.publish(&[json!({"a": 1}), json!({"a": 2}), json!({"a": 3})]);
+    tokio::time::sleep(HOLD_MAX / 2).await;
+    assert_eq!((world.broker.unacked(QUEUE), world.broker.most_returns(QUEUE)), (3, 0), "held for a while");
+    assert!(!world.all_metrics.store_up(), "and said why");
+    tokio::time::sleep(60 * HOLD_MAX).await;
+    assert_eq!((world.broker.unacked(QUEUE), world.broker.most_returns(QUEUE)), (0, 1));
+    assert_eq!(world.broker.channels_opened(), 1, "nothing is taken that could not be written");
+
+    world.backend.is_sealed.store(false, SeqCst);
+    let learned = learning.await.expect("no panic").expect("not stopped");
+    assert_eq!((learned.revision.number, learned.held.as_ref().map(Held::events)), (1, Some(3)));
+    assert_eq!(world.broker.most_returns(QUEUE), 1);
+    assert!(world.all_metrics.store_up());
+}
