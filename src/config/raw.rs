@@ -612,7 +612,7 @@ section! {
         /// Rules for fields; also written as sections [[pipeline.monitor.field]]. An event that breaks one is archived all
         /// the same, and counted.
         field: Vec<Given<MonitorField>> = unset([{ name = "amount", path = "/amount", min = 0 }]);
-        /// Personal data in texts of events, where neither the schema ("x-parqueduct-sensitive") nor dlq.mask says that it
+        /// Personal data in texts of events, where neither a written schema ("x-parqueduct-sensitive") nor dlq.mask says that it
         /// may be: "off"; "count" it by kind and field; or make a "dead-letter" of the event, monitor.personal_data.
         personal_data: OnPersonal = default("off");
         /// The kinds that are looked for.

@@ -261,8 +261,8 @@ impl Lesson {
 }
 
 /// What was learned of events.
-struct First {
-    schema: serde_json::Value,
+pub(super) struct First {
+    pub(super) schema: serde_json::Value,
     /// Of how many.
     samples: u64,
     /// Names that cannot be columns.
@@ -270,7 +270,7 @@ struct First {
 }
 
 /// Learns of those that can be read.
-fn schema_of(config: &config::Pipeline, deliveries: &[Delivery]) -> First {
+pub(super) fn schema_of(config: &config::Pipeline, deliveries: &[Delivery]) -> First {
     let event = &config.events[0];
     let limits = Limits { body_bytes_max: config.body_bytes_max, depth_max: config.depth_max };
     let wire = if event.format == config::Format::Msgpack { Wire::Msgpack } else { Wire::Json };

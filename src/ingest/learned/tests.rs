@@ -22,10 +22,14 @@ use ulid::Ulid;
 use super::*;
 use crate::broker::memory::Memory;
 use crate::config::{Infer, NewFields};
-use crate::event::Message;
+use crate::decode::{self, JsonDecoder};
+use crate::event::{Delivery, Message};
 use crate::ingest::worker::tests::pipeline;
-use crate::ingest::{Stop, Surroundings};
+use crate::ingest::{Plan, Stop, Surroundings};
 use crate::metrics::{Metrics, PipelineMetrics};
+use crate::monitor::Watcher;
+use crate::personal::{Kind, Kinds};
+use crate::value::Pointer;
 
 const QUEUE: &str = "orders";
 const SECOND: Duration = Duration::from_secs(1);
@@ -184,4 +188,53 @@ async fn events_go_back_once_in_an_outage_of_writes_however_long_it_lasts() {
     assert_eq!((learned.revision.number, learned.held.as_ref().map(Held::events)), (1, Some(3)));
     assert_eq!(world.broker.most_returns(QUEUE), 1);
     assert!(world.all_metrics.store_up());
+}
+
+/// What is learned of these events, as it is written down.
+fn learned_of(events: &[Json]) -> Json {
+    let deliveries: Vec<_> = (1..)
+        .zip(events)
+        .map(|(tag, event)| {
+            let message = Message { body: event.to_string().into_bytes(), ..Message::default() };
+            Delivery { tag, received_at: now(), message }
+        })
+        .collect();
+    first::schema_of(&config::Pipeline { events: vec![event()], ..pipeline() }, &deliveries).schema
+}
+
+#[test]
+fn personal_data_is_found_where_the_schema_was_learned_with_it_and_hidden_there() {
+    let events = ["ann@example.com", "bob@example.com"].map(|email| json!({ "n": 1, "contact": email }));
+    let schema = learned_of(&events);
+    assert_eq!(schema["properties"]["contact"]["x-parqueduct-sensitive"], true);
+    let expected = |pointers: &[&str]| {
+        let pointers = pointers.iter().map(|text| Pointer::parse(text).expect("a pointer"));
+        let monitor = config::Monitor {
+            rate_min: None,
+            rate_max: None,
+            rate_within: 60 * SECOND,
+            silence: None,
+            rules: Vec::new(),
+            personal: Some(config::Personal {
+                dead_letter: true,
+                kinds: Kinds::ALL,
+                expected: pointers.collect(),
+                paths_max: 9,
+            }),
+            looks_max: 1000.0,
+        };
+        let infer = Infer { events: 2, patience: SECOND, new_fields: NewFields::Adopt, fields_max: 500 };
+        let config =
+            config::Pipeline { infer: Some(infer), monitor: Some(monitor), events: vec![event()], ..pipeline() };
+        let read = |_: &std::path::Path| Ok(schema.to_string().into_bytes());
+        let plan = Plan::new(&config, "host", &read, None).expect("it compiles");
+        let delays = Metrics::new("0").pipeline("orders", 1).delays();
+        let mut watcher = Watcher::new(config.monitor.as_ref(), [plan.events[0].monitor.clone()], delays);
+        let mut decoder = JsonDecoder::new(decode::Limits { body_bytes_max: 1 << 20, depth_max: 16 });
+        let body = events[0].to_string();
+        let found = decoder.decode(body.as_bytes(), |tape| watcher.forbidden(0, tape.root(), &|path| path.to_owned()));
+        (found.expect("an event"), plan.events[0].schema.sensitive().covers(&["contact"]).is_some())
+    };
+    assert_eq!(expected(&[]), (vec![(Kind::Email, "/contact".to_owned())], true));
+    assert_eq!(expected(&["/contact"]), (Vec::new(), true), "dlq.mask says that it may be there");
 }
