@@ -89,7 +89,13 @@ impl Sightings {
             if field.type_name == "null" {
                 continue;
             }
-            let (path, of) = (field.path.clone(), field.type_name);
+            let (path, of, is_untold) = (field.path.clone(), field.type_name, field.is_untold());
+            if is_untold {
+                if state.tell(&path, of, self.infer.fields_max) {
+                    info!(pipeline = %self.metrics.name, %path, r#type = of, "events have fields whose names are values: they are kept in _extra");
+                }
+                continue;
+            }
             state.pending.entry(path.clone()).or_insert(Pending { since: now, events: 0 });
             let becomes = if state.is_adopting {
                 "it becomes a column once enough events had it"
@@ -225,6 +231,14 @@ mod tests {
         sightings.leave("/b", "it clashes");
         observe(&sightings, 122, &[r#"{"b":"y"}"#]);
         assert!(sightings.ripe(at(300)).is_none());
+    }
+
+    #[test]
+    fn a_field_whose_name_is_a_value_is_never_ripe() {
+        let sightings = sightings(NewFields::Adopt, &json!({"id": {}}));
+        observe(&sightings, 0, &[r#"{"ann@example.com":1,"b":1}"#; 5]);
+        assert_eq!(sightings.ripe(at(600)).map(|ripe| ripe.paths), Some(vec!["/b".to_owned()]));
+        assert_eq!(sightings.metrics.new_fields.get(), 1, "it is no new field");
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! What is merely new must not be refused, so nothing is required, everything may be null, objects are open, and there are
 //! no enumerations and no ranges. What stands in the schema is what columns are made of: types, the formats of dates and
 //! instants, decimals. A field whose type cannot be told yet, as it was null or empty in all samples, is left out: it is
-//! declared once it can ([`extend`]). What looks as if it were about a person is marked as sensitive, for nobody looks at it.
+//! declared once it can ([`extend`]). Nor is one whose name is a value (an address of e-mail, an id): a column's name is for
+//! everybody to see. What looks as if it were about a person is marked as sensitive, for nobody looks at it.
 
 use std::path::Path;
 
@@ -11,7 +12,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::node::{Elements, Members, Named, Node};
 use super::number::Numbers;
-use super::personal::is_personal_name;
+use super::personal::{is_personal_name, is_untold_name};
 use super::propose::leaf::{FORMAT_MIN, decimal_for, personal_number, personal_text};
 use super::propose::{DIALECT, is_map, kinds};
 use super::text::{Format, Texts};
@@ -31,9 +32,8 @@ pub(super) fn fixed(root: &Node, title: &str) -> Json {
 }
 
 fn properties(named: &Named, level: usize) -> Keywords {
-    let known =
-        named.iter().filter_map(|(name, node)| Some((name.to_owned(), Json::Object(place(node, name, level)?))));
-    known.collect()
+    let told = named.iter().filter(|(name, _)| !is_untold_name(name));
+    told.filter_map(|(name, node)| Some((name.to_owned(), Json::Object(place(node, name, level)?)))).collect()
 }
 
 fn nullable(name: &str) -> Keywords {
@@ -92,6 +92,7 @@ fn number(numbers: &Numbers, kind: &str, name: &str) -> Keywords {
 fn object(node: &Node, level: usize) -> Option<Keywords> {
     let named = match &node.members {
         Members::Named(named) if named.len() == 0 => return None,
+        Members::Named(named) if named.iter().all(|(name, _)| is_untold_name(name)) => return Some(nullable("object")),
         Members::Named(named) if !is_map(named, node.objects) && level < NESTING_MAX => named,
         _ => return Some(nullable("object")),
     };

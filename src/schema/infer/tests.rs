@@ -465,6 +465,33 @@ fn properties_that_cannot_be_columns_beside_others_are_left_out() {
     assert_eq!(with_columns(schema.clone()), (schema, Vec::new()));
 }
 
+#[test]
+fn names_that_are_values_are_not_declared_at_any_depth() {
+    let texts = [
+        r#"{"n":1,"@timestamp":"x","ann@example.com":7,"by":{"bob@example.com":1},"deep":[{"a":1,"17":2}]}"#.to_owned(),
+        r#"{"n":2,"6fa459ea-ee8a-3ca4-894e-db77e160355e":{"a":1}}"#.to_owned(),
+    ];
+    let schema = learn(&texts).fixed("order");
+    assert_eq!(refused(&schema, &texts), Vec::<String>::new());
+    assert_eq!(
+        schema["properties"],
+        json!({
+            "n": {"type": ["integer", "null"]},
+            "@timestamp": {"type": ["string", "null"]},
+            "by": {"type": ["object", "null"]},
+            "deep": {"type": ["array", "null"], "items": {
+                "type": ["object", "null"],
+                "x-parqueduct-struct": true,
+                "properties": {"a": {"type": ["integer", "null"]}}
+            }}
+        })
+    );
+    let found =
+        new_fields(&schema, &[r#"{"n":1,"eve@example.com":1,"color":2,"deep":[{"18":3}],"by":{"x@example.com":1}}"#]);
+    let expected = [("/{*}", "integer", 1), ("/color", "integer", 1), ("/deep/[*]/{*}", "integer", 1)];
+    assert_eq!(found, expected.map(|(path, of, events)| (path.to_owned(), of, events)));
+}
+
 /// Numbers as producers write them, beyond 64 bits and doubles, too.
 fn any_number() -> impl Strategy<Value = String> {
     prop_oneof![
