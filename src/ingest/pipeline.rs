@@ -243,6 +243,12 @@ async fn run_shard(parts: PipelineParts, shared: Shared, shard: u16, mut held: O
             care = Care::Growing(PROBE_EVENTS);
         }
         subscription.prefetch = care.window(config.prefetch);
+        let is_careful = |held: &mut Held| care == Care::Alone || held.events() > subscription.prefetch.into();
+        if let Some(held) = held.take_if(is_careful) {
+            // Its channel has a window of its own, and may have taken more than the care allows.
+            info!(pipeline = %config.name, events = held.events(), window = subscription.prefetch, "the run begins with care: what was held to learn of goes back to the queue, and is taken in smaller portions");
+            held.give_back().await;
+        }
         let connected = match held.take() {
             Some(held) => Ok(held.resume(subscription.prefetch).await),
             None => tokio::select! {

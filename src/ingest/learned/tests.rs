@@ -21,14 +21,20 @@ use ulid::Ulid;
 
 use super::*;
 use crate::broker::memory::Memory;
+use crate::broker::{Broker, Subscription};
 use crate::config::{Infer, NewFields};
 use crate::decode::{self, JsonDecoder};
 use crate::event::{Delivery, Message};
+use crate::ingest::crashes::{Journal, Suspect};
 use crate::ingest::worker::tests::pipeline;
-use crate::ingest::{Plan, Stop, Surroundings};
+use crate::ingest::{
+    Committer, LookAt, LookBackLimits, PipelineParts, Plan, ShardPanicked, Stop, Surroundings, run_pipeline,
+};
 use crate::metrics::{Metrics, PipelineMetrics};
 use crate::monitor::Watcher;
 use crate::personal::{Kind, Kinds};
+use crate::store::Capabilities;
+use crate::store::flush::{FlushLog, Liveness, Owner};
 use crate::value::Pointer;
 
 const QUEUE: &str = "orders";
@@ -237,4 +243,107 @@ fn personal_data_is_found_where_the_schema_was_learned_with_it_and_hidden_there(
     };
     assert_eq!(expected(&[]), (vec![(Kind::Email, "/contact".to_owned())], true));
     assert_eq!(expected(&["/contact"]), (Vec::new(), true), "dlq.mask says that it may be there");
+}
+
+/// A run of this instance that is gone, or another.
+fn owner(pid: u32) -> Owner {
+    let text = |text: &str| text.to_owned();
+    Owner { instance: text("host"), host: text("h"), boot_id: text("b"), pid_namespace: text("n"), pid, pid_started: 1 }
+}
+
+impl World {
+    /// Runs the pipeline by what was learned.
+    fn run(&self, learned: Learned) -> JoinHandle<std::result::Result<(), ShardPanicked>> {
+        let Lesson { config, .. } = self.lesson(1);
+        let config = config::Pipeline { flush: config::Flush { age: SECOND, ..config.flush.clone() }, ..config };
+        let read = |_: &std::path::Path| Ok(learned.revision.text.to_vec());
+        let plan = Arc::new(Plan::new(&config, "host", &read, None).expect("it compiles"));
+        let capabilities = Capabilities { conditional_create: true };
+        let committer = Committer {
+            log: FlushLog::new(self.store.clone(), capabilities, "host"),
+            store: self.store.clone(),
+            metrics: Arc::clone(&self.all_metrics),
+            surroundings: surroundings(),
+            pipeline: "orders".to_owned(),
+            owner: owner(9),
+            put_concurrency: 2,
+            backoff: (SECOND, 10 * SECOND),
+            hold_max: Some(HOLD_MAX),
+            spans: None,
+        };
+        let parts = PipelineParts {
+            plans: tokio::sync::watch::channel(Arc::clone(&plan)).1,
+            sightings: None,
+            plan,
+            surroundings: surroundings(),
+            metrics: Arc::clone(&self.metrics),
+            broker: Arc::new(self.broker.clone()),
+            committer: Arc::new(committer),
+            reconnect: (SECOND, 10 * SECOND),
+            flush_grace: 2 * HOLD_MAX,
+            liveness: Arc::new(|_| Liveness::Dead),
+            look_back: LookBackLimits {
+                within: 60 * HOLD_MAX,
+                rows_max: 1_000,
+                patience: 30 * SECOND,
+                grace: 2 * HOLD_MAX,
+                hold_max: HOLD_MAX,
+            },
+        };
+        tokio::spawn(run_pipeline(parts, learned.held, self.stop.clone()))
+    }
+
+    /// Waits until all are settled, and ends the pipeline.
+    async fn drained(&self, running: JoinHandle<std::result::Result<(), ShardPanicked>>, events: u64) {
+        let ledger = &self.metrics.ledger;
+        let settled = async {
+            while ledger.archived() + ledger.dead_lettered_all() < events {
+                tokio::time::sleep(SECOND).await;
+            }
+        };
+        tokio::time::timeout(60 * HOLD_MAX, settled).await.expect("all are settled");
+        self.stop.drain.cancel();
+        running.await.expect("no panic").expect("no shard panics");
+        assert_eq!((self.broker.ready(QUEUE).len(), self.broker.unacked(QUEUE), ledger.in_flight()), (0, 0, 0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_crashes_events_that_were_held_are_taken_one_by_one_all_the_same() {
+    let world = World::new();
+    let events: Vec<_> = (0..5).map(|n| json!({ "n": n })).collect();
+    world.publish(&events);
+    // They come again, three runs have ended uncleanly, and one event was alone in two of them.
+    let glance = Subscription { queue: QUEUE.into(), prefetch: 9, declare: None, name: "earlier".into() };
+    let earlier = world.broker.consume(&glance).await.expect("consumes");
+    world.broker.cut(QUEUE);
+    drop(earlier);
+    let suspect = Suspect::of(&Message { body: events[0].to_string().into_bytes(), ..Message::default() });
+    let liveness: LookAt = Arc::new(|_| Liveness::Dead);
+    for pid in 1..=3 {
+        let id = Ulid::from_parts(500, pid.into());
+        let journal = Journal::open(&world.store, "orders", &owner(pid), id, &liveness).await.expect("opens");
+        if pid > 1 {
+            assert!(!journal.suspect(&suspect).await.expect("noted"));
+        }
+    }
+    let learned = world.learn(5).await.expect("no panic").expect("not stopped");
+    assert_eq!(learned.held.as_ref().map(Held::events), Some(5));
+    let running = world.run(learned);
+    world.drained(running, 5).await;
+    let ledger = &world.metrics.ledger;
+    assert_eq!((ledger.archived(), ledger.dead_lettered_all(), ledger.requeued_all()), (4, 1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_events_than_the_care_allows_go_back_and_come_in_portions() {
+    let world = World::new();
+    world.publish(&(0..600).map(|n| json!({ "n": n })).collect::<Vec<_>>());
+    let liveness: LookAt = Arc::new(|_| Liveness::Dead);
+    Journal::open(&world.store, "orders", &owner(1), Ulid::from_parts(500, 1), &liveness).await.expect("opens");
+    let learned = world.learn(600).await.expect("no panic").expect("not stopped");
+    let running = world.run(learned);
+    world.drained(running, 600).await;
+    assert_eq!(world.broker.most_returns(QUEUE), 1);
+    assert_eq!((world.metrics.ledger.archived(), world.broker.channels_opened()), (600, 2));
 }
