@@ -30,6 +30,9 @@ use crate::schema::infer::{self, Learner};
 /// How often it is looked, while events are waited for, whether another process has learned the schema.
 const LOOK: Duration = Duration::from_secs(2);
 
+/// What is looked at of the first events.
+const LIMITS: infer::Limits = infer::Limits::for_columns(50_000);
+
 /// What a first schema is learned with.
 pub struct Lesson {
     pub config: config::Pipeline,
@@ -203,7 +206,7 @@ impl Lesson {
             let lesson = schema_of(&config, &deliveries);
             (lesson, deliveries)
         });
-        let (First { mut schema, samples, left_out }, deliveries) = match learned.await {
+        let (First { mut schema, samples, left_out, is_too_wide }, deliveries) = match learned.await {
             Ok(done) => done,
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         };
@@ -211,12 +214,17 @@ impl Lesson {
         if samples == 0 {
             warn!(%pipeline, unreadable, "none of the first events can be read: the learned schema has no columns until later ones have fields");
         }
+        let mut limit = String::new();
+        if is_too_wide {
+            warn!(%pipeline, events = samples, "events have more than {} names: the learned schema has no columns, and all is kept in _extra", LIMITS.names_max);
+            limit = format!("; they have more than {} names, so none is a column", LIMITS.names_max);
+        }
         for name in left_out {
             warn!(%pipeline, path = %name, "a field cannot be a column beside the others: it is kept in _extra");
         }
         let (instance, now) = comment;
         let at = now.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
-        schema["$comment"] = json!(format!("revision 1, learned of {samples} events by {instance} at {at}"));
+        schema["$comment"] = json!(format!("revision 1, learned of {samples} events by {instance} at {at}{limit}"));
         let revision = Revision { number: 1, text: Bytes::from(format!("{schema:#}\n")) };
         let mut backoff = self.surroundings.backoff(self.reconnect);
         let began = Instant::now();
@@ -267,6 +275,8 @@ pub(super) struct First {
     samples: u64,
     /// Names that cannot be columns.
     left_out: Vec<String>,
+    /// Whether they are too many for any to be one.
+    is_too_wide: bool,
 }
 
 /// Learns of those that can be read.
@@ -275,7 +285,7 @@ pub(super) fn schema_of(config: &config::Pipeline, deliveries: &[Delivery]) -> F
     let limits = Limits { body_bytes_max: config.body_bytes_max, depth_max: config.depth_max };
     let wire = if event.format == config::Format::Msgpack { Wire::Msgpack } else { Wire::Json };
     let decoder = || Decoder::new(&wire, limits);
-    let (mut learner, mut reader, mut plain) = (Learner::new(infer::Limits::default()), decoder(), Vec::new());
+    let (mut learner, mut reader, mut plain) = (Learner::new(LIMITS), decoder(), Vec::new());
     for delivery in deliveries.iter().filter(|delivery| delivery.message.unreadable.is_empty()) {
         // An event that makes the decoder panic is found when it is judged.
         let read = catch_unwind(AssertUnwindSafe(|| {
@@ -287,7 +297,7 @@ pub(super) fn schema_of(config: &config::Pipeline, deliveries: &[Delivery]) -> F
         }
     }
     let (schema, left_out) = infer::with_columns(learner.fixed(&event.schema_name));
-    First { schema, samples: learner.samples(), left_out }
+    First { schema, samples: learner.samples(), left_out, is_too_wide: learner.is_too_wide() }
 }
 
 impl Held {

@@ -245,6 +245,26 @@ fn personal_data_is_found_where_the_schema_was_learned_with_it_and_hidden_there(
     assert_eq!(expected(&["/contact"]), (Vec::new(), true), "dlq.mask says that it may be there");
 }
 
+#[test]
+fn as_many_names_are_columns_as_there_may_be_and_of_more_none_is() {
+    let wide = |names: usize| Json::Object((0..names).map(|n| (format!("f{n}"), json!(n))).collect());
+    let declared = |schema: &Json| schema["properties"].as_object().map(serde_json::Map::len);
+    assert_eq!(declared(&learned_of(&[wide(2_000)])), Some(2_000));
+    assert_eq!(declared(&learned_of(&[wide(2_001)])), Some(0));
+    // Names that are values count for nothing.
+    let keyed = |n: usize| json!({ "n": 1, format!("u{n}@example.com"): n });
+    assert_eq!(declared(&learned_of(&(0..2_500).map(keyed).collect::<Vec<_>>())), Some(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_schema_without_columns_says_why() {
+    let world = World::new();
+    world.publish(&[Json::Object((0..2_001).map(|n| (format!("f{n}"), json!(n))).collect())]);
+    let learned = world.learn(1).await.expect("no panic").expect("not stopped");
+    let text = String::from_utf8(learned.revision.text.to_vec()).expect("UTF-8");
+    assert!(text.contains("they have more than 2000 names, so none is a column"), "{text}");
+}
+
 /// A run of this instance that is gone, or another.
 fn owner(pid: u32) -> Owner {
     let text = |text: &str| text.to_owned();

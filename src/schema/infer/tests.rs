@@ -273,7 +273,7 @@ fn an_object_whose_names_are_values_is_a_map() {
 
 #[test]
 fn limits_bound_what_is_held_whatever_comes() {
-    let limits = Limits { places_max: 300, names_max: 20, distinct_max: 4, depth_max: 6 };
+    let limits = Limits { places_max: 300, names_max: 20, distinct_max: 4, depth_max: 6, is_told_only: false };
     let deep = |n: usize| format!("{}1{}", format!("{{\"k{}\":[", n % 9).repeat(20), "]}".repeat(20));
     let wide = |n: usize| {
         json!(
@@ -563,7 +563,7 @@ fn samples() -> impl Strategy<Value = Vec<String>> {
 
 fn small_limits() -> impl Strategy<Value = Limits> {
     (1..80_usize, 1..8_usize, 1..5_usize, 0..6_usize).prop_map(|(places_max, names_max, distinct_max, depth_max)| {
-        Limits { places_max, names_max, distinct_max, depth_max }
+        Limits { places_max, names_max, distinct_max, depth_max, is_told_only: false }
     })
 }
 
@@ -601,7 +601,10 @@ proptest! {
     }
 
     #[test]
-    fn every_sample_that_is_an_object_keeps_what_is_fixed(texts in samples(), limits in prop_oneof![Just(Limits::default()), small_limits()]) {
+    fn every_sample_that_is_an_object_keeps_what_is_fixed(
+        texts in samples(),
+        limits in prop_oneof![Just(Limits::default()), small_limits(), Just(Limits::for_columns(5_000))],
+    ) {
         let (schema, _) = with_columns(learn_within(limits, &texts).fixed("any"));
         let objects: Vec<_> = texts.iter().filter(|text| text.starts_with('{')).cloned().collect();
         let refused = refused(&schema, &objects);
@@ -613,8 +616,10 @@ proptest! {
     fn neither_order_nor_splits_change_what_is_proposed(
         texts in samples(),
         limits in prop_oneof![Just(Limits::default()), small_limits()],
+        is_told_only in any::<bool>(),
         seed in any::<u64>(),
     ) {
+        let limits = Limits { is_told_only, ..limits };
         let whole = learn_within(limits, &texts);
         let mut random = fastrand::Rng::with_seed(seed);
         let mut shuffled = texts.clone();
