@@ -23,7 +23,7 @@ use crate::event::Delivery;
 use crate::ingest::Surroundings;
 use crate::ingest::commit::{await_store, chain};
 use crate::ingest::judge::opened;
-use crate::ingest::shard::{Stop, due};
+use crate::ingest::shard::{Stop, due, give_back, join};
 use crate::metrics::{Learning, Metrics, PipelineMetrics};
 use crate::schema::infer::{self, Learner};
 
@@ -64,14 +64,13 @@ pub struct Held {
     deliveries: Vec<Delivery>,
 }
 
-/// How an attempt to learn ended.
-enum Attempt {
-    Learned(Learned),
-    /// Nothing was learned, and all is to go back.
-    Stopped(Held),
-    /// The same, and it is to be tried again.
-    Failed(Held),
-    Lost(Held, Ended),
+/// Why nothing was learned: what is held goes back.
+enum Failure {
+    Stopped,
+    /// The store does not take what was learned. Try again.
+    Unwritten,
+    /// The consumer ended. Try again.
+    Lost(Ended),
 }
 
 /// The newest revision of the schema; when there is none, learns the first. `None`: asked to stop.
@@ -128,21 +127,19 @@ impl Lesson {
         };
         info!(%pipeline, queue = %self.config.queue, events = self.window(), patience = ?self.infer.patience, "consuming: the schema is learned of the first events");
         self.metrics.shards[0].set_connected(true);
-        let attempt = self.attend(Held { intake, settler, deliveries: Vec::new() }, stop).await;
+        let mut held = Held { intake, settler, deliveries: Vec::new() };
+        let attended = self.attend(&mut held, stop).await;
         self.metrics.shards[0].set_connected(false);
         self.metrics.shards[0].set_oldest_unacked(None);
-        match attempt {
-            Attempt::Learned(learned) => Some(Ok(learned)),
-            Attempt::Stopped(held) => {
-                held.give_back().await;
-                None
-            }
-            Attempt::Failed(held) => {
-                held.give_back().await;
-                Some(Err(backoff.next_wait()))
-            }
-            Attempt::Lost(held, ended) => {
-                held.give_back().await;
+        let failure = match attended {
+            Ok(revision) => return Some(Ok(Learned { revision, held: Some(held) })),
+            Err(failure) => failure,
+        };
+        held.give_back().await;
+        match failure {
+            Failure::Stopped => None,
+            Failure::Unwritten => Some(Err(backoff.next_wait())),
+            Failure::Lost(ended) => {
                 self.metrics.broker_reconnects.inc();
                 if ended.needs_a_person() {
                     error!(%pipeline, reason = %ended, "the broker ended the consumer: a person must act; what it held is back in the queue, trying again");
@@ -159,8 +156,8 @@ impl Lesson {
         u16::try_from(self.infer.events).unwrap_or(u16::MAX).min(self.config.prefetch)
     }
 
-    /// Waits until events are enough, or another process has learned of others.
-    async fn attend(&self, mut held: Held, stop: &Stop) -> Attempt {
+    /// Waits until events are enough, and learns of them; or until another process has learned of others.
+    async fn attend(&self, held: &mut Held, stop: &Stop) -> Result<Revision, Failure> {
         let wanted = usize::from(self.window());
         let (mut deadline, mut bytes) = (None, 0);
         let mut looks = tokio::time::interval(LOOK);
@@ -175,7 +172,7 @@ impl Lesson {
             let left = wanted - held.deliveries.len();
             tokio::select! {
                 biased;
-                () = stop.drain.cancelled() => return Attempt::Stopped(held),
+                () = stop.drain.cancelled() => return Err(Failure::Stopped),
                 () = due(deadline) => {}
                 taken = held.intake.next(left) => match taken {
                     Ok(deliveries) => {
@@ -186,10 +183,10 @@ impl Lesson {
                     }
                     // The channel stands, and a queue that was deleted does not take them back.
                     Err(Ended::Cancelled { .. }) if !held.deliveries.is_empty() => return self.conclude(held, stop).await,
-                    Err(ended) => return Attempt::Lost(held, ended),
+                    Err(ended) => return Err(Failure::Lost(ended)),
                 },
                 _ = looks.tick() => match self.revisions.newest().await {
-                    Ok(Some(revision)) => return Attempt::Learned(Learned { revision, held: Some(held) }),
+                    Ok(Some(revision)) => return Ok(revision),
                     Ok(None) => {}
                     Err(error) => debug!(pipeline = %self.config.name, error = chain(&error), "whether the schema is known cannot be told"),
                 },
@@ -197,20 +194,11 @@ impl Lesson {
         }
     }
 
-    /// Learns of what is held, and writes that down, unless somebody else did.
-    async fn conclude(&self, held: Held, stop: &Stop) -> Attempt {
+    /// Learns of what is held, and writes that down, unless somebody else did; the revision that is used then.
+    async fn conclude(&self, held: &mut Held, stop: &Stop) -> Result<Revision, Failure> {
         let pipeline = &self.config.name;
-        let Held { mut intake, settler, deliveries } = held;
-        let (config, comment) = (self.config.clone(), (self.instance.clone(), (self.surroundings.now)()));
-        let learned = tokio::task::spawn_blocking(move || {
-            let lesson = schema_of(&config, &deliveries);
-            (lesson, deliveries)
-        });
-        let (First { mut schema, samples, left_out, is_too_wide }, deliveries) = match learned.await {
-            Ok(done) => done,
-            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-        };
-        let unreadable = deliveries.len() as u64 - samples;
+        let First { mut schema, samples, left_out, is_too_wide } = self.first_of(held).await;
+        let unreadable = held.deliveries.len() as u64 - samples;
         if samples == 0 {
             warn!(%pipeline, unreadable, "none of the first events can be read: the learned schema has no columns until later ones have fields");
         }
@@ -222,9 +210,8 @@ impl Lesson {
         for name in left_out {
             warn!(%pipeline, path = %name, "a field cannot be a column beside the others: it is kept in _extra");
         }
-        let (instance, now) = comment;
-        let at = now.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
-        schema["$comment"] = json!(format!("revision 1, learned of {samples} events by {instance} at {at}{limit}"));
+        let (by, at) = (&self.instance, (self.surroundings.now)().to_rfc3339_opts(chrono::SecondsFormat::Secs, true));
+        schema["$comment"] = json!(format!("revision 1, learned of {samples} events by {by} at {at}{limit}"));
         let revision = Revision { number: 1, text: Bytes::from(format!("{schema:#}\n")) };
         let mut backoff = self.surroundings.backoff(self.reconnect);
         let began = Instant::now();
@@ -235,17 +222,17 @@ impl Lesson {
             };
             let error = tokio::select! {
                 biased;
-                () = stop.drain.cancelled() => return Attempt::Stopped(Held { intake, settler, deliveries }),
-                ended = intake.lost() => return Attempt::Lost(Held { intake, settler, deliveries }, ended),
+                () = stop.drain.cancelled() => return Err(Failure::Stopped),
+                ended = held.intake.lost() => return Err(Failure::Lost(ended)),
                 written = written => match written {
                     Ok((is_ours, Some(newest))) => {
                         self.all_metrics.set_store_up(true);
-                        let (path, events) = (self.revisions.path(newest.number), deliveries.len());
+                        let (path, events) = (self.revisions.path(newest.number), held.events());
                         match is_ours {
                             true => info!(%pipeline, path, events, unreadable, "the schema is learned: `parqueduct schema learned` shows it"),
                             false => info!(%pipeline, path, "another process has learned the schema: that one is used"),
                         }
-                        return Attempt::Learned(Learned { revision: newest, held: Some(Held { intake, settler, deliveries }) });
+                        return Ok(newest);
                     }
                     Ok((_, None)) => "it is not there after it was written".to_owned(),
                     Err(error) => chain(&error),
@@ -255,16 +242,25 @@ impl Lesson {
             let wait = backoff.next_wait();
             if began.elapsed() + wait > self.hold_max {
                 warn!(%pipeline, error, "the learned schema could not be written: what is held goes back to the queue, trying again");
-                return Attempt::Failed(Held { intake, settler, deliveries });
+                return Err(Failure::Unwritten);
             }
             warn!(%pipeline, error, ?wait, "the learned schema cannot be written: events are held, trying again");
             tokio::select! {
                 biased;
-                () = stop.drain.cancelled() => return Attempt::Stopped(Held { intake, settler, deliveries }),
-                ended = intake.lost() => return Attempt::Lost(Held { intake, settler, deliveries }, ended),
+                () = stop.drain.cancelled() => return Err(Failure::Stopped),
+                ended = held.intake.lost() => return Err(Failure::Lost(ended)),
                 () = tokio::time::sleep(wait) => {}
             }
         }
+    }
+
+    /// What is learned of what is held.
+    async fn first_of(&self, held: &mut Held) -> First {
+        let (config, deliveries) = (self.config.clone(), std::mem::take(&mut held.deliveries));
+        let learned = tokio::task::spawn_blocking(move || (schema_of(&config, &deliveries), deliveries));
+        let (first, deliveries) = join(learned).await;
+        held.deliveries = deliveries;
+        first
     }
 }
 
@@ -308,11 +304,7 @@ impl Held {
 
     /// Gives all back, in so many words if that goes.
     pub async fn give_back(mut self) {
-        if let Ok(_) | Err(Ended::Cancelled { .. }) = self.intake.cancel().await
-            && let Err(ended) = self.settler.requeue_all().await
-        {
-            debug!(reason = %ended, "nothing could be given back: the broker takes it back by itself");
-        }
+        give_back(self.intake.as_mut(), self.settler.as_mut()).await;
         self.settler.close().await;
     }
 
