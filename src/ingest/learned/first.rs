@@ -62,6 +62,17 @@ pub struct Held {
     intake: Box<dyn Intake>,
     settler: Box<dyn Settler>,
     deliveries: Vec<Delivery>,
+    /// How long they may be, once they are enough.
+    until: Option<Instant>,
+    /// Those of the pipeline, whose first shard shows what is held.
+    metrics: Arc<PipelineMetrics>,
+}
+
+/// Why events are to be held no longer.
+pub enum Over {
+    TimeIsUp,
+    /// They are in the queue again.
+    Ended(Ended),
 }
 
 /// Why nothing was learned: what is held goes back.
@@ -127,11 +138,9 @@ impl Lesson {
         };
         info!(%pipeline, queue = %self.config.queue, events = self.window(), patience = ?self.infer.patience, "consuming: the schema is learned of the first events");
         self.metrics.shards[0].set_connected(true);
-        let mut held = Held { intake, settler, deliveries: Vec::new() };
-        let attended = self.attend(&mut held, stop).await;
-        self.metrics.shards[0].set_connected(false);
-        self.metrics.shards[0].set_oldest_unacked(None);
-        let failure = match attended {
+        let metrics = Arc::clone(&self.metrics);
+        let mut held = Held { intake, settler, deliveries: Vec::new(), until: None, metrics };
+        let failure = match self.attend(&mut held, stop).await {
             Ok(revision) => return Some(Ok(Learned { revision, held: Some(held) })),
             Err(failure) => failure,
         };
@@ -186,7 +195,10 @@ impl Lesson {
                     Err(ended) => return Err(Failure::Lost(ended)),
                 },
                 _ = looks.tick() => match self.revisions.newest().await {
-                    Ok(Some(revision)) => return Ok(revision),
+                    Ok(Some(revision)) => {
+                        held.until = Some(Instant::now() + self.hold_max);
+                        return Ok(revision);
+                    }
                     Ok(None) => {}
                     Err(error) => debug!(pipeline = %self.config.name, error = chain(&error), "whether the schema is known cannot be told"),
                 },
@@ -197,6 +209,7 @@ impl Lesson {
     /// Learns of what is held, and writes that down, unless somebody else did; the revision that is used then.
     async fn conclude(&self, held: &mut Held, stop: &Stop) -> Result<Revision, Failure> {
         let pipeline = &self.config.name;
+        let until = *held.until.insert(Instant::now() + self.hold_max);
         let First { mut schema, samples, left_out, is_too_wide } = self.first_of(held).await;
         let unreadable = held.deliveries.len() as u64 - samples;
         if samples == 0 {
@@ -214,7 +227,6 @@ impl Lesson {
         schema["$comment"] = json!(format!("revision 1, learned of {samples} events by {by} at {at}{limit}"));
         let revision = Revision { number: 1, text: Bytes::from(format!("{schema:#}\n")) };
         let mut backoff = self.surroundings.backoff(self.reconnect);
-        let began = Instant::now();
         loop {
             let written = async {
                 let is_ours = self.revisions.create(&revision).await?;
@@ -240,7 +252,7 @@ impl Lesson {
             };
             self.all_metrics.set_store_up(false);
             let wait = backoff.next_wait();
-            if began.elapsed() + wait > self.hold_max {
+            if Instant::now() + wait > until {
                 warn!(%pipeline, error, "the learned schema could not be written: what is held goes back to the queue, trying again");
                 return Err(Failure::Unwritten);
             }
@@ -302,10 +314,21 @@ impl Held {
         self.deliveries.len()
     }
 
+    /// Waits until they may be held no longer.
+    pub async fn over(&mut self) -> Over {
+        tokio::select! {
+            biased;
+            ended = self.intake.lost() => Over::Ended(ended),
+            () = due(self.until) => Over::TimeIsUp,
+        }
+    }
+
     /// Gives all back, in so many words if that goes.
     pub async fn give_back(mut self) {
         give_back(self.intake.as_mut(), self.settler.as_mut()).await;
         self.settler.close().await;
+        self.metrics.shards[0].set_connected(false);
+        self.metrics.shards[0].set_oldest_unacked(None);
     }
 
     /// The subscription, with another window, as if nobody had looked at its events.

@@ -18,7 +18,7 @@ use futures_util::TryStreamExt;
 use crate::config;
 use crate::store::{Store, StoreError};
 
-pub use first::{Held, Learned, Lesson, learn};
+pub use first::{Held, Learned, Lesson, Over, learn};
 pub use sightings::{Ripe, Sightings};
 
 /// The revisions of one schema.

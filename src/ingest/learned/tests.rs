@@ -367,3 +367,39 @@ async fn more_events_than_the_care_allows_go_back_and_come_in_portions() {
     assert_eq!(world.broker.most_returns(QUEUE), 1);
     assert_eq!((world.metrics.ledger.archived(), world.broker.channels_opened()), (600, 2));
 }
+
+#[tokio::test(start_paused = true)]
+async fn events_that_are_held_go_back_when_the_store_is_away_too_long_before_they_are_judged() {
+    let world = World::new();
+    world.publish(&(0..3).map(|n| json!({ "n": n })).collect::<Vec<_>>());
+    let learned = world.learn(3).await.expect("no panic").expect("not stopped");
+    world.backend.is_sealed.store(true, SeqCst);
+    let running = world.run(learned);
+    tokio::time::sleep(HOLD_MAX / 2).await;
+    let shown = || (world.metrics.connected(), world.metrics.oldest_unacked(now() + 300 * SECOND).num_seconds());
+    assert_eq!((world.broker.unacked(QUEUE), shown()), (3, (1, 300)));
+    tokio::time::sleep(HOLD_MAX).await;
+    assert_eq!((world.broker.unacked(QUEUE), shown()), (0, (0, 0)));
+    tokio::time::sleep(60 * HOLD_MAX).await;
+
+    world.backend.is_sealed.store(false, SeqCst);
+    world.drained(running, 3).await;
+    assert_eq!((world.broker.most_returns(QUEUE), world.metrics.ledger.archived()), (1, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_that_are_held_are_forgotten_when_their_connection_ends() {
+    let world = World::new();
+    world.publish(&(0..3).map(|n| json!({ "n": n })).collect::<Vec<_>>());
+    let learned = world.learn(3).await.expect("no panic").expect("not stopped");
+    world.backend.is_sealed.store(true, SeqCst);
+    let running = world.run(learned);
+    tokio::time::sleep(SECOND).await;
+    world.broker.cut(QUEUE);
+    tokio::time::sleep(SECOND).await;
+    let oldest = world.metrics.oldest_unacked(now() + 300 * SECOND);
+    assert_eq!((world.metrics.connected(), oldest.num_seconds()), (0, 0));
+    world.backend.is_sealed.store(false, SeqCst);
+    world.drained(running, 3).await;
+    assert_eq!((world.metrics.ledger.received(), world.metrics.ledger.archived()), (3, 3));
+}
