@@ -83,7 +83,7 @@ impl Tutor {
     ) -> Result<(Self, InUse), PlanError> {
         let (seat, in_use) = Seat::kept_free(config, pipeline, metrics)?;
         let wanted = u64::try_from(infer.events).unwrap_or(u64::MAX);
-        in_use.metrics.set_learning(Learning::Waits { events: 0, wanted });
+        in_use.metrics.set_learning(Learning::Waits { events: 0, wanted, patience: infer.patience });
         let revisions = Revisions::new(store.clone(), &pipeline.events[0]);
         let tutor = Self { seat, infer: infer.clone(), revisions, revision: 0, tried: 0, sightings: None };
         Ok((tutor, in_use))

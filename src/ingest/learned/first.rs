@@ -173,7 +173,8 @@ impl Lesson {
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let events = held.deliveries.len() as u64;
-            self.metrics.set_learning(Learning::Waits { events, wanted: wanted as u64 });
+            let patience = self.infer.patience;
+            self.metrics.set_learning(Learning::Waits { events, wanted: wanted as u64, patience });
             let is_late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
             if is_late || held.deliveries.len() >= wanted || bytes >= self.config.flush.bytes {
                 return self.conclude(held, stop).await;
