@@ -83,7 +83,7 @@ impl Tutor {
     ) -> Result<(Self, InUse), PlanError> {
         let (seat, in_use) = Seat::kept_free(config, pipeline, metrics)?;
         let wanted = u64::try_from(infer.events).unwrap_or(u64::MAX);
-        in_use.metrics.set_learning(Learning::Waits { events: 0, wanted });
+        in_use.metrics.set_learning(Learning::Waits { events: 0, wanted, patience: infer.patience });
         let revisions = Revisions::new(store.clone(), &pipeline.events[0]);
         let tutor = Self { seat, infer: infer.clone(), revisions, revision: 0, tried: 0, sightings: None };
         Ok((tutor, in_use))
@@ -94,7 +94,7 @@ impl Tutor {
     pub async fn begin(
         &mut self,
         config: &Config,
-        metrics: &Metrics,
+        metrics: &Arc<Metrics>,
         broker: &Arc<dyn Broker>,
         may_adopt: bool,
         stop: &Stop,
@@ -105,6 +105,7 @@ impl Tutor {
             instance: config.instance.clone(),
             revisions: self.revisions.clone(),
             surroundings: machine::surroundings(),
+            all_metrics: Arc::clone(metrics),
             metrics: Arc::clone(&self.seat.metrics),
             broker: Arc::clone(broker),
             reconnect: (config.rabbitmq.reconnect_min, config.rabbitmq.reconnect_max),
@@ -158,11 +159,7 @@ impl Tutor {
 
     async fn look(&mut self) -> Result<(), StoreError> {
         while let Some(revision) = self.revisions.get(self.tried + 1).await? {
-            self.tried = revision.number;
-            match self.following(&revision.text) {
-                Ok((plan, differences)) => self.take(revision.number, plan, &differences),
-                Err(reason) => self.seat.refuse(&reason),
-            }
+            self.try_on(&revision);
         }
         // Beside one that is refused there is none to be adopted.
         if self.tried != self.revision {
@@ -198,16 +195,21 @@ impl Tutor {
         let at = machine::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
         let by = &self.seat.plan().instance;
         schema["$comment"] = json!(format!("revision {number}: {} declared by {by} at {at}", adopted.join(", ")));
-        let text = Bytes::from(format!("{schema:#}\n"));
-        if !self.revisions.create(&Revision { number, text: text.clone() }).await? {
-            return Ok(()); // Somebody was first: the next look finds it.
-        }
-        self.tried = number;
-        match self.following(&text) {
-            Ok((plan, differences)) => self.take(number, plan, &differences),
-            Err(reason) => self.seat.refuse(&reason),
+        let revision = Revision { number, text: Bytes::from(format!("{schema:#}\n")) };
+        // If somebody was first, the next look finds theirs.
+        if self.revisions.create(&revision).await? {
+            self.try_on(&revision);
         }
         Ok(())
+    }
+
+    /// Takes a revision, or refuses it.
+    fn try_on(&mut self, revision: &Revision) {
+        self.tried = revision.number;
+        match self.following(&revision.text) {
+            Ok((plan, differences)) => self.take(revision.number, plan, &differences),
+            Err(reason) => self.seat.refuse(&reason),
+        }
     }
 
     fn take(&mut self, number: u32, plan: Plan, differences: &[Difference]) {

@@ -577,8 +577,8 @@ section! {
         /// What becomes of fields that the schema does not declare: "adopt" makes them columns, in a new revision of the
         /// schema that all processes take; "report" only counts them and tells of them. They are kept in _extra in any case.
         new_fields: NewFields = default("adopt");
-        /// New fields, and fields with values of another type, that a process tells of and adopts since its last revision of
-        /// the schema; further ones are counted only.
+        /// New fields that a process tells of and adopts since its last revision of the schema. Of those, and of fields with
+        /// values of another type, it tells twice as many in all. What lies beyond is warned about, and counted only.
         fields_max: u64 = default(500), within 1 to 2000;
     }
 
@@ -612,7 +612,7 @@ section! {
         /// Rules for fields; also written as sections [[pipeline.monitor.field]]. An event that breaks one is archived all
         /// the same, and counted.
         field: Vec<Given<MonitorField>> = unset([{ name = "amount", path = "/amount", min = 0 }]);
-        /// Personal data in texts of events, where neither the schema ("x-parqueduct-sensitive") nor dlq.mask says that it
+        /// Personal data in texts of events, where neither a written schema ("x-parqueduct-sensitive") nor dlq.mask says that it
         /// may be: "off"; "count" it by kind and field; or make a "dead-letter" of the event, monitor.personal_data.
         personal_data: OnPersonal = default("off");
         /// The kinds that are looked for.

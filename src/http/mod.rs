@@ -76,7 +76,7 @@ async fn readiness(State(shown): State<Arc<Shown>>) -> impl IntoResponse {
 /// What is waited for by pipelines that learn their schema, on a line of its own each. They take what comes, and so are ready.
 fn waits(shown: &Shown) -> Vec<String> {
     let learning = shown.metrics.pipelines().into_iter().filter_map(|pipeline| match pipeline.learning() {
-        Learning::Waits { events, wanted } => Some(format!(
+        Learning::Waits { events, wanted, .. } => Some(format!(
             "pipeline {}: its schema is being learned, of {events} events of {wanted} so far",
             pipeline.name
         )),
@@ -93,15 +93,18 @@ fn reasons_not_ready(shown: &Shown) -> Vec<String> {
     }
     let now = (shown.now)();
     for pipeline in shown.metrics.pipelines() {
-        // While it learns, one consumer holds the first events, and none is asked for more.
-        let is_learning = matches!(pipeline.learning(), Learning::Waits { .. });
-        let (connected, shards) = (pipeline.connected(), if is_learning { 1 } else { pipeline.shards.len() });
+        // While it learns, one consumer holds the first events, which wait for others, and none is asked for more.
+        let (shards, patience) = match pipeline.learning() {
+            Learning::Waits { patience, .. } => (1, patience),
+            Learning::Not | Learning::Done { .. } => (pipeline.shards.len(), Duration::ZERO),
+        };
+        let (connected, age_max) = (pipeline.connected(), shown.unacked_age_max + patience);
         if connected < shards {
             reasons.push(format!("pipeline {}: {connected} of {shards} shards have a consumer", pipeline.name));
         }
         let age = pipeline.oldest_unacked(now).to_std().unwrap_or_default();
-        if age > shown.unacked_age_max {
-            let (age, bound) = (age.as_secs(), shown.unacked_age_max.as_secs());
+        if age > age_max {
+            let (age, bound) = (age.as_secs(), age_max.as_secs());
             reasons.push(format!(
                 "pipeline {}: the oldest delivery is unacked for {age} s, bound {bound} s",
                 pipeline.name
@@ -141,11 +144,17 @@ mod tests {
     fn a_pipeline_that_waits_for_events_to_learn_of_is_ready_and_says_so() {
         let shown = shown();
         let pipeline = shown.metrics.pipeline("flights", 2);
-        pipeline.set_learning(Learning::Waits { events: 12, wanted: 1_000 });
+        let patience = Duration::from_secs(600);
+        pipeline.set_learning(Learning::Waits { events: 12, wanted: 1_000, patience });
         assert_eq!(reasons_not_ready(&shown), ["pipeline flights: 0 of 1 shards have a consumer"]);
         pipeline.shards[0].set_connected(true);
+        pipeline.shards[0].set_oldest_unacked(DateTime::from_timestamp(1_000 - 660, 0));
         assert_eq!(reasons_not_ready(&shown), Vec::<String>::new());
         assert_eq!(waits(&shown), ["pipeline flights: its schema is being learned, of 12 events of 1000 so far"]);
+        pipeline.shards[0].set_oldest_unacked(DateTime::from_timestamp(1_000 - 661, 0));
+        let late = "pipeline flights: the oldest delivery is unacked for 661 s, bound 660 s";
+        assert_eq!(reasons_not_ready(&shown), [late], "longer than it was to wait");
+        pipeline.shards[0].set_oldest_unacked(None);
         pipeline.set_learning(Learning::Done { revision: 1 });
         assert_eq!(waits(&shown), Vec::<String>::new());
         assert_eq!(reasons_not_ready(&shown), ["pipeline flights: 1 of 2 shards have a consumer"]);

@@ -12,7 +12,7 @@ use crate::dlq::record::AttemptSource;
 use crate::ingest::breaker::{Breaker, PROBE_EVENTS, Turn};
 use crate::ingest::commit::{Committer, Unresolved, chain};
 use crate::ingest::crashes::{Care, Journal, SharedJournal};
-use crate::ingest::learned::{Held, Sightings};
+use crate::ingest::learned::{Held, Over, Sightings};
 use crate::ingest::repeats::{LookBack, LookBackLimits};
 use crate::ingest::shard::{EpochEnd, EpochReport, ShardParts, Stop, run_epoch};
 use crate::ingest::worker::Origin;
@@ -63,7 +63,7 @@ pub struct ShardPanicked {
 /// # Errors
 /// When a shard panicked; the others were asked to drain.
 pub async fn run_pipeline(parts: PipelineParts, mut held: Option<Held>, stop: Stop) -> Result<(), ShardPanicked> {
-    let Some(journal) = begin(&parts, &stop).await else {
+    let Some(journal) = holding(&mut held, &parts, begin(&parts, &stop)).await else {
         if let Some(held) = held {
             held.give_back().await;
         }
@@ -171,6 +171,36 @@ async fn begin(parts: &PipelineParts, stop: &Stop) -> Option<Journal> {
     }
 }
 
+/// What `waited` comes to. What is `held` meanwhile goes back when it may be held no longer, or its channel has ended; then it
+/// is waited on without it.
+async fn holding<T>(held: &mut Option<Held>, parts: &PipelineParts, waited: impl Future<Output = T>) -> T {
+    tokio::pin!(waited);
+    let over = async {
+        match held.as_mut() {
+            Some(held) => held.over().await,
+            None => std::future::pending().await,
+        }
+    };
+    let over = tokio::select! {
+        biased;
+        done = &mut waited => return done,
+        over = over => over,
+    };
+    if let Some(held) = held.take() {
+        let (pipeline, events) = (&parts.plan.config.name, held.events());
+        match over {
+            Over::TimeIsUp => {
+                warn!(%pipeline, events, "the store is away for too long: what was held to learn of goes back to the queue")
+            }
+            Over::Ended(reason) => {
+                warn!(%pipeline, events, %reason, "the consumer ended: what was held to learn of is back in the queue")
+            }
+        }
+        held.give_back().await;
+    }
+    waited.await
+}
+
 async fn resolve_once(parts: &PipelineParts) -> Result<(), FlushError> {
     let pipeline = &parts.plan.config.name;
     let now = (parts.surroundings.now)();
@@ -219,7 +249,7 @@ async fn run_shard(parts: PipelineParts, shared: Shared, shard: u16, mut held: O
     let mut backoff = parts.surroundings.backoff(parts.reconnect);
     let mut unresolved = Vec::new();
     while !stop.drain.is_cancelled() {
-        if parts.committer.await_store(&stop).await.is_none() {
+        if holding(&mut held, &parts, parts.committer.await_store(&stop)).await.is_none() {
             break;
         }
         if let Some(schemas) = &parts.plan.schemas
@@ -237,12 +267,18 @@ async fn run_shard(parts: PipelineParts, shared: Shared, shard: u16, mut held: O
         }
         let turn = tokio::select! {
             () = stop.drain.cancelled() => break,
-            turn = breaker.turn() => turn,
+            turn = holding(&mut held, &parts, breaker.turn()) => turn,
         };
         if let Turn::Probe(_) = turn {
             care = Care::Growing(PROBE_EVENTS);
         }
         subscription.prefetch = care.window(config.prefetch);
+        let is_careful = |held: &mut Held| care == Care::Alone || held.events() > subscription.prefetch.into();
+        if let Some(held) = held.take_if(is_careful) {
+            // Its channel has a window of its own, and may have taken more than the care allows.
+            info!(pipeline = %config.name, events = held.events(), window = subscription.prefetch, "the run begins with care: what was held to learn of goes back to the queue, and is taken in smaller portions");
+            held.give_back().await;
+        }
         let connected = match held.take() {
             Some(held) => Ok(held.resume(subscription.prefetch).await),
             None => tokio::select! {

@@ -20,6 +20,7 @@ use crate::ingest::arrival::Arrival;
 use crate::ingest::repeats::GivenUp;
 use crate::ingest::schemas::Schemas;
 use crate::ingest::select::Wires;
+use crate::mask::Mask;
 use crate::monitor::Monitor;
 use crate::schema::columns::{Columns, ColumnsError, columns};
 use crate::schema::{Language, ReadFile, Schema, SchemaError, Types, Validator};
@@ -266,8 +267,9 @@ impl EventPlan {
             issues_max: pipeline.issues_max,
             open_partitions_max: pipeline.open_partitions_max,
         };
-        let monitor =
-            pipeline.monitor.as_ref().map(|monitor| Monitor::new(monitor, config.name.as_deref(), schema.sensitive()));
+        // What is learned of samples says that somebody's data is there, not that it may be.
+        let marked = if pipeline.infer.is_some() { Mask::default() } else { schema.sensitive() };
+        let monitor = pipeline.monitor.as_ref().map(|monitor| Monitor::new(monitor, config.name.as_deref(), marked));
         let columns = Arc::new(columns(&schema)?);
         let layout = Layout::new(&columns.fields, options)?;
         Ok(Self {

@@ -86,6 +86,18 @@ impl ShardParts {
     }
 }
 
+/// Gives back what is neither durable nor taken, in so many words: on some brokers that counts less against a delivery limit
+/// than a channel that closes.
+pub(super) async fn give_back(intake: &mut dyn Intake, settler: &mut dyn Settler) {
+    let given_back = match intake.cancel().await {
+        Ok(_) | Err(Ended::Cancelled { .. }) => settler.requeue_all().await,
+        Err(ended) => Err(ended),
+    };
+    if let Err(ended) = given_back {
+        debug!(reason = %ended, "nothing could be given back: the broker takes it back by itself");
+    }
+}
+
 /// What an epoch came to.
 #[derive(Debug)]
 pub struct EpochReport {
@@ -648,22 +660,10 @@ impl Epoch<'_> {
             self.parts.breaker.all_stopped().await;
         }
         if !matches!(end, EpochEnd::Lost(_)) {
-            self.give_back().await;
+            give_back(self.intake.as_mut(), self.settler.as_mut()).await;
         }
         self.settler.close().await;
         self.parts.committer.close(&self.acked).await;
-    }
-
-    /// Gives back what is neither durable nor taken, in so many words: on some brokers that counts less against a
-    /// delivery limit than a channel that closes.
-    async fn give_back(&mut self) {
-        let given_back = match self.intake.cancel().await {
-            Ok(_) | Err(Ended::Cancelled { .. }) => self.settler.requeue_all().await,
-            Err(ended) => Err(ended),
-        };
-        if let Err(ended) = given_back {
-            debug!(reason = %ended, "nothing could be given back: the broker takes it back by itself");
-        }
     }
 
     /// Publishes what the shard holds.

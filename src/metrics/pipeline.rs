@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use prometheus::local::LocalHistogram;
@@ -116,7 +117,12 @@ pub enum Learning {
     #[default]
     Not,
     /// It waits for events to learn of.
-    Waits { events: u64, wanted: u64 },
+    Waits {
+        events: u64,
+        wanted: u64,
+        /// How long the first of them may wait for the others.
+        patience: Duration,
+    },
     /// It has learned it.
     Done { revision: u32 },
 }

@@ -286,6 +286,42 @@ fn a_process_that_ends_while_it_learns_loses_nothing() {
 }
 
 #[test]
+fn names_that_are_values_are_no_columns_and_nobody_is_told_them() {
+    let rabbit = now(Rabbit::shared());
+    let setting = Setting::new(&options(&rabbit, "events = 4, patience = \"10m\""));
+    let program = Program::start_ready(&setting.config);
+    let id = "6fa459ea-ee8a-3ca4-894e-db77e160355e";
+    let publish = |prefix: &str, mut more: Value| {
+        more[format!("{prefix}@example.com")] = json!({"n": 1});
+        more["by_mail"] = json!({format!("{prefix}@example.com"): 1});
+        more[id] = json!(true);
+        now(rabbit.publish(&setting.queue, &events(prefix, 4, &more)));
+    };
+    publish("first", json!({"n": 1}));
+    program.wait_until_settled(4, MINUTE);
+    publish("later", json!({"n": 2, "color": "red"}));
+    wait_for_revision(&program, 2.0);
+    publish("other", json!({"n": "three"}));
+    program.wait_until_settled(12, MINUTE);
+
+    assert_eq!(queried(&setting, "count(*), count(_extra), count(by_mail)"), json!([8, 8, 8]));
+    let extra = json!({"first@example.com": {"n": 1}, id: true});
+    let kept = queried(&setting, "min(_extra) FILTER (_event_id = 'first-0')");
+    assert_eq!(serde_json::from_str::<Value>(kept[0].as_str().expect("text")).expect("JSON"), extra);
+    let groups = parqueduct_ok(&["dlq", "groups", "--config", setting.config_text(), "--json"]);
+    assert!(groups.contains("validate.type"), "{groups}");
+    let schemas: Vec<_> =
+        revisions(&setting).iter().map(|path| std::fs::read_to_string(path).expect("readable")).collect();
+    assert_eq!(schemas.len(), 2);
+    let log = program.log();
+    assert_eq!(lines_with(&log, "fields whose names are values").len(), 2, "one for each type: {log}");
+    for told in schemas.iter().chain([&log, &groups, &program.get("/metrics").1]) {
+        assert!(!told.contains("example.com") && !told.contains(id), "{told}");
+    }
+    assert_eq!(program.errors(), Vec::<String>::new());
+}
+
+#[test]
 fn what_is_only_reported_is_adopted_by_a_person() {
     let rabbit = now(Rabbit::shared());
     let mut options = options(&rabbit, "events = 4, new_fields = \"report\"");

@@ -14,6 +14,7 @@ use crate::cli::ConfigArgs;
 use crate::config::{self, Config, show_duration};
 use crate::ingest::learned::{Revision, Revisions};
 use crate::metrics::Metrics;
+use crate::schema::columns::COLUMNS_MAX;
 
 #[derive(Debug, Args)]
 pub struct LearnedArgs {
@@ -75,6 +76,14 @@ pub async fn show(
     out.write_all(&text).context("cannot write the output")?;
     // Nobody may be listening there.
     let _ = writeln!(errors, "revision {number} of {}: {}", label(pipeline), revisions.path(number));
+    // What is wrong with one that is broken, `run` tells.
+    let plan = app::compile(&config, pipeline, &app::Texts::of(pipeline, text), None);
+    let limit = match plan.map(|plan| plan.events[0].columns.reasons.len()) {
+        Ok(0) => "it has no columns: all of an event is kept in _extra",
+        Ok(COLUMNS_MAX..) => "it has as many columns as there may be: what is new stays in _extra",
+        _ => return Ok(()),
+    };
+    let _ = writeln!(errors, "warning: {limit}");
     Ok(())
 }
 

@@ -143,6 +143,9 @@ fn relations(root: &raw::Root, reader: &mut Reader<'_>) {
     let age = ages.max();
     if let (Some(grace), Some(age)) = (&run.value.flush_grace, age) {
         consumer_timeout(grace, age, reader);
+        root.pipeline.iter().flat_map(|given| &given.value).for_each(|pipeline| {
+            patience(&pipeline.value, grace.value, reader);
+        });
     }
     let Some(age_max) = &run.value.unacked_age_max else { return };
     if let Some(age) = age.filter(|age| *age >= age_max.value) {
@@ -169,6 +172,32 @@ fn consumer_timeout(grace: &Given<Duration>, age: Duration, reader: &mut Reader<
     // Ages end at 25 minutes.
     let mend = format!("set it to \"{}\" or less", shown((CONSUMER_TIMEOUT - age.min(CONSUMER_TIMEOUT)) * 2));
     reader.notes.warning(&grace.place, problem, mend);
+}
+
+/// The same of the first events of a pipeline that learns its schema: they wait for others before they wait for their flush.
+fn patience(pipeline: &raw::Pipeline, grace: Duration, reader: &mut Reader<'_>) {
+    let is_learned = pipeline.schema.as_ref().is_some_and(|schema| events::is_learned(&schema.value));
+    let (Some(infer), Some(flush), true) = (&pipeline.infer, &pipeline.flush, is_learned) else { return };
+    let (Some(patience), Some(age)) = (&infer.value.patience, &flush.value.age) else { return };
+    let (age, hold) = (age.value, grace / 2);
+    // What is too long without any patience is told of run.flush_grace.
+    if age + hold > CONSUMER_TIMEOUT || patience.value + age + hold <= CONSUMER_TIMEOUT {
+        return;
+    }
+    let shown = super::units::show_duration;
+    let problem = format!(
+        "{}, for which the first events are held to learn of, the flush age, {}, and half of run.flush_grace, {}, for which \
+         they are held while the store is away, are more than the 30 minutes after which the broker closes the channel of \
+         what is not acknowledged (unless its consumer_timeout is raised)",
+        shown(patience.value),
+        shown(age),
+        shown(hold)
+    );
+    reader.notes.warning(
+        &patience.place,
+        problem,
+        format!("set it to \"{}\" or less", shown(CONSUMER_TIMEOUT - age - hold)),
+    );
 }
 
 /// What RabbitMQ allows a consumer for an acknowledgement by default (`consumer_timeout`).

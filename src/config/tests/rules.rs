@@ -445,6 +445,10 @@ fn a_schema_that_is_learned_has_a_place_in_the_store() {
     let found = lines(&types.replace("schema = \"schemas/flight.v1.json\"\n", ""));
     assert!(found.len() == 1 && found[0].contains("not for one of several types of events"), "{found:?}");
     finds("pipeline", &of("infer = { patience = \"26m\" }"), "pipeline.infer.patience", "is more than 25m", "25m");
+    // With a flush age of 60 s, and 7 m 30 s for which events are held while the store is away.
+    let patient = |text: &str| of(&format!("infer = {{ patience = \"{text}\" }}"));
+    assert!(!is_warning("pipeline", &patient("1290s")) && is_warning("pipeline", &patient("1291s")));
+    finds("pipeline", &patient("25m"), "pipeline.infer.patience", "more than the 30 minutes", "\"1290s\" or less");
 }
 
 #[test]

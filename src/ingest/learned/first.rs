@@ -21,14 +21,17 @@ use crate::config::{self, Infer};
 use crate::decode::{Decoder, Limits, Wire};
 use crate::event::Delivery;
 use crate::ingest::Surroundings;
-use crate::ingest::commit::chain;
+use crate::ingest::commit::{await_store, chain};
 use crate::ingest::judge::opened;
-use crate::ingest::shard::{Stop, due};
-use crate::metrics::{Learning, PipelineMetrics};
+use crate::ingest::shard::{Stop, due, give_back, join};
+use crate::metrics::{Learning, Metrics, PipelineMetrics};
 use crate::schema::infer::{self, Learner};
 
 /// How often it is looked, while events are waited for, whether another process has learned the schema.
 const LOOK: Duration = Duration::from_secs(2);
+
+/// What is looked at of the first events.
+const LIMITS: infer::Limits = infer::Limits::for_columns(50_000);
 
 /// What a first schema is learned with.
 pub struct Lesson {
@@ -37,6 +40,8 @@ pub struct Lesson {
     pub instance: String,
     pub revisions: Revisions,
     pub surroundings: Surroundings,
+    /// Those of the process, which tell whether the store takes writes.
+    pub all_metrics: Arc<Metrics>,
     pub metrics: Arc<PipelineMetrics>,
     pub broker: Arc<dyn Broker>,
     /// Bounds of the wait between attempts to connect, and to reach the store.
@@ -57,16 +62,26 @@ pub struct Held {
     intake: Box<dyn Intake>,
     settler: Box<dyn Settler>,
     deliveries: Vec<Delivery>,
+    /// How long they may be, once they are enough.
+    until: Option<Instant>,
+    /// Those of the pipeline, whose first shard shows what is held.
+    metrics: Arc<PipelineMetrics>,
 }
 
-/// How an attempt to learn ended.
-enum Attempt {
-    Learned(Learned),
-    /// Nothing was learned, and all is to go back.
-    Stopped(Held),
-    /// The same, and it is to be tried again.
-    Failed(Held),
-    Lost(Held, Ended),
+/// Why events are to be held no longer.
+pub enum Over {
+    TimeIsUp,
+    /// They are in the queue again.
+    Ended(Ended),
+}
+
+/// Why nothing was learned: what is held goes back.
+enum Failure {
+    Stopped,
+    /// The store does not take what was learned. Try again.
+    Unwritten,
+    /// The consumer ended. Try again.
+    Lost(Ended),
 }
 
 /// The newest revision of the schema; when there is none, learns the first. `None`: asked to stop.
@@ -97,6 +112,9 @@ impl Lesson {
     /// Learns, or tells how long to wait until that is tried again; `None`: asked to stop.
     async fn attempt(&self, stop: &Stop, backoff: &mut Backoff) -> Option<Result<Learned, Duration>> {
         let pipeline = &self.config.name;
+        // What is learned is written down before events are settled: each that is taken in vain is delivered once more.
+        let (store, metrics) = (&self.revisions.store, &self.all_metrics);
+        await_store(store, metrics, &self.surroundings, self.reconnect, stop).await?;
         let subscription = Subscription {
             queue: self.config.queue.clone(),
             prefetch: self.window(),
@@ -120,21 +138,17 @@ impl Lesson {
         };
         info!(%pipeline, queue = %self.config.queue, events = self.window(), patience = ?self.infer.patience, "consuming: the schema is learned of the first events");
         self.metrics.shards[0].set_connected(true);
-        let attempt = self.attend(Held { intake, settler, deliveries: Vec::new() }, stop).await;
-        self.metrics.shards[0].set_connected(false);
-        self.metrics.shards[0].set_oldest_unacked(None);
-        match attempt {
-            Attempt::Learned(learned) => Some(Ok(learned)),
-            Attempt::Stopped(held) => {
-                held.give_back().await;
-                None
-            }
-            Attempt::Failed(held) => {
-                held.give_back().await;
-                Some(Err(backoff.next_wait()))
-            }
-            Attempt::Lost(held, ended) => {
-                held.give_back().await;
+        let metrics = Arc::clone(&self.metrics);
+        let mut held = Held { intake, settler, deliveries: Vec::new(), until: None, metrics };
+        let failure = match self.attend(&mut held, stop).await {
+            Ok(revision) => return Some(Ok(Learned { revision, held: Some(held) })),
+            Err(failure) => failure,
+        };
+        held.give_back().await;
+        match failure {
+            Failure::Stopped => None,
+            Failure::Unwritten => Some(Err(backoff.next_wait())),
+            Failure::Lost(ended) => {
                 self.metrics.broker_reconnects.inc();
                 if ended.needs_a_person() {
                     error!(%pipeline, reason = %ended, "the broker ended the consumer: a person must act; what it held is back in the queue, trying again");
@@ -151,15 +165,16 @@ impl Lesson {
         u16::try_from(self.infer.events).unwrap_or(u16::MAX).min(self.config.prefetch)
     }
 
-    /// Waits until events are enough, or another process has learned of others.
-    async fn attend(&self, mut held: Held, stop: &Stop) -> Attempt {
+    /// Waits until events are enough, and learns of them; or until another process has learned of others.
+    async fn attend(&self, held: &mut Held, stop: &Stop) -> Result<Revision, Failure> {
         let wanted = usize::from(self.window());
         let (mut deadline, mut bytes) = (None, 0);
         let mut looks = tokio::time::interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let events = held.deliveries.len() as u64;
-            self.metrics.set_learning(Learning::Waits { events, wanted: wanted as u64 });
+            let patience = self.infer.patience;
+            self.metrics.set_learning(Learning::Waits { events, wanted: wanted as u64, patience });
             let is_late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
             if is_late || held.deliveries.len() >= wanted || bytes >= self.config.flush.bytes {
                 return self.conclude(held, stop).await;
@@ -167,7 +182,7 @@ impl Lesson {
             let left = wanted - held.deliveries.len();
             tokio::select! {
                 biased;
-                () = stop.drain.cancelled() => return Attempt::Stopped(held),
+                () = stop.drain.cancelled() => return Err(Failure::Stopped),
                 () = due(deadline) => {}
                 taken = held.intake.next(left) => match taken {
                     Ok(deliveries) => {
@@ -178,10 +193,13 @@ impl Lesson {
                     }
                     // The channel stands, and a queue that was deleted does not take them back.
                     Err(Ended::Cancelled { .. }) if !held.deliveries.is_empty() => return self.conclude(held, stop).await,
-                    Err(ended) => return Attempt::Lost(held, ended),
+                    Err(ended) => return Err(Failure::Lost(ended)),
                 },
                 _ = looks.tick() => match self.revisions.newest().await {
-                    Ok(Some(revision)) => return Attempt::Learned(Learned { revision, held: Some(held) }),
+                    Ok(Some(revision)) => {
+                        held.until = Some(Instant::now() + self.hold_max);
+                        return Ok(revision);
+                    }
                     Ok(None) => {}
                     Err(error) => debug!(pipeline = %self.config.name, error = chain(&error), "whether the schema is known cannot be told"),
                 },
@@ -189,32 +207,27 @@ impl Lesson {
         }
     }
 
-    /// Learns of what is held, and writes that down, unless somebody else did.
-    async fn conclude(&self, held: Held, stop: &Stop) -> Attempt {
+    /// Learns of what is held, and writes that down, unless somebody else did; the revision that is used then.
+    async fn conclude(&self, held: &mut Held, stop: &Stop) -> Result<Revision, Failure> {
         let pipeline = &self.config.name;
-        let Held { mut intake, settler, deliveries } = held;
-        let (config, comment) = (self.config.clone(), (self.instance.clone(), (self.surroundings.now)()));
-        let learned = tokio::task::spawn_blocking(move || {
-            let lesson = schema_of(&config, &deliveries);
-            (lesson, deliveries)
-        });
-        let (First { mut schema, samples, left_out }, deliveries) = match learned.await {
-            Ok(done) => done,
-            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-        };
-        let unreadable = deliveries.len() as u64 - samples;
+        let until = *held.until.insert(Instant::now() + self.hold_max);
+        let First { mut schema, samples, left_out, is_too_wide } = self.first_of(held).await;
+        let unreadable = held.deliveries.len() as u64 - samples;
         if samples == 0 {
             warn!(%pipeline, unreadable, "none of the first events can be read: the learned schema has no columns until later ones have fields");
+        }
+        let mut limit = String::new();
+        if is_too_wide {
+            warn!(%pipeline, events = samples, "events have more than {} names: the learned schema has no columns, and all is kept in _extra", LIMITS.names_max);
+            limit = format!("; they have more than {} names, so none is a column", LIMITS.names_max);
         }
         for name in left_out {
             warn!(%pipeline, path = %name, "a field cannot be a column beside the others: it is kept in _extra");
         }
-        let (instance, now) = comment;
-        let at = now.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
-        schema["$comment"] = json!(format!("revision 1, learned of {samples} events by {instance} at {at}"));
+        let (by, at) = (&self.instance, (self.surroundings.now)().to_rfc3339_opts(chrono::SecondsFormat::Secs, true));
+        schema["$comment"] = json!(format!("revision 1, learned of {samples} events by {by} at {at}{limit}"));
         let revision = Revision { number: 1, text: Bytes::from(format!("{schema:#}\n")) };
         let mut backoff = self.surroundings.backoff(self.reconnect);
-        let began = Instant::now();
         loop {
             let written = async {
                 let is_ours = self.revisions.create(&revision).await?;
@@ -222,53 +235,66 @@ impl Lesson {
             };
             let error = tokio::select! {
                 biased;
-                () = stop.drain.cancelled() => return Attempt::Stopped(Held { intake, settler, deliveries }),
-                ended = intake.lost() => return Attempt::Lost(Held { intake, settler, deliveries }, ended),
+                () = stop.drain.cancelled() => return Err(Failure::Stopped),
+                ended = held.intake.lost() => return Err(Failure::Lost(ended)),
                 written = written => match written {
                     Ok((is_ours, Some(newest))) => {
-                        let (path, events) = (self.revisions.path(newest.number), deliveries.len());
+                        self.all_metrics.set_store_up(true);
+                        let (path, events) = (self.revisions.path(newest.number), held.events());
                         match is_ours {
                             true => info!(%pipeline, path, events, unreadable, "the schema is learned: `parqueduct schema learned` shows it"),
                             false => info!(%pipeline, path, "another process has learned the schema: that one is used"),
                         }
-                        return Attempt::Learned(Learned { revision: newest, held: Some(Held { intake, settler, deliveries }) });
+                        return Ok(newest);
                     }
                     Ok((_, None)) => "it is not there after it was written".to_owned(),
                     Err(error) => chain(&error),
                 },
             };
+            self.all_metrics.set_store_up(false);
             let wait = backoff.next_wait();
-            if began.elapsed() + wait > self.hold_max {
+            if Instant::now() + wait > until {
                 warn!(%pipeline, error, "the learned schema could not be written: what is held goes back to the queue, trying again");
-                return Attempt::Failed(Held { intake, settler, deliveries });
+                return Err(Failure::Unwritten);
             }
             warn!(%pipeline, error, ?wait, "the learned schema cannot be written: events are held, trying again");
             tokio::select! {
                 biased;
-                () = stop.drain.cancelled() => return Attempt::Stopped(Held { intake, settler, deliveries }),
-                ended = intake.lost() => return Attempt::Lost(Held { intake, settler, deliveries }, ended),
+                () = stop.drain.cancelled() => return Err(Failure::Stopped),
+                ended = held.intake.lost() => return Err(Failure::Lost(ended)),
                 () = tokio::time::sleep(wait) => {}
             }
         }
     }
+
+    /// What is learned of what is held.
+    async fn first_of(&self, held: &mut Held) -> First {
+        let (config, deliveries) = (self.config.clone(), std::mem::take(&mut held.deliveries));
+        let learned = tokio::task::spawn_blocking(move || (schema_of(&config, &deliveries), deliveries));
+        let (first, deliveries) = join(learned).await;
+        held.deliveries = deliveries;
+        first
+    }
 }
 
 /// What was learned of events.
-struct First {
-    schema: serde_json::Value,
+pub(super) struct First {
+    pub(super) schema: serde_json::Value,
     /// Of how many.
     samples: u64,
     /// Names that cannot be columns.
     left_out: Vec<String>,
+    /// Whether they are too many for any to be one.
+    is_too_wide: bool,
 }
 
 /// Learns of those that can be read.
-fn schema_of(config: &config::Pipeline, deliveries: &[Delivery]) -> First {
+pub(super) fn schema_of(config: &config::Pipeline, deliveries: &[Delivery]) -> First {
     let event = &config.events[0];
     let limits = Limits { body_bytes_max: config.body_bytes_max, depth_max: config.depth_max };
     let wire = if event.format == config::Format::Msgpack { Wire::Msgpack } else { Wire::Json };
     let decoder = || Decoder::new(&wire, limits);
-    let (mut learner, mut reader, mut plain) = (Learner::new(infer::Limits::default()), decoder(), Vec::new());
+    let (mut learner, mut reader, mut plain) = (Learner::new(LIMITS), decoder(), Vec::new());
     for delivery in deliveries.iter().filter(|delivery| delivery.message.unreadable.is_empty()) {
         // An event that makes the decoder panic is found when it is judged.
         let read = catch_unwind(AssertUnwindSafe(|| {
@@ -280,7 +306,7 @@ fn schema_of(config: &config::Pipeline, deliveries: &[Delivery]) -> First {
         }
     }
     let (schema, left_out) = infer::with_columns(learner.fixed(&event.schema_name));
-    First { schema, samples: learner.samples(), left_out }
+    First { schema, samples: learner.samples(), left_out, is_too_wide: learner.is_too_wide() }
 }
 
 impl Held {
@@ -289,14 +315,21 @@ impl Held {
         self.deliveries.len()
     }
 
+    /// Waits until they may be held no longer.
+    pub async fn over(&mut self) -> Over {
+        tokio::select! {
+            biased;
+            ended = self.intake.lost() => Over::Ended(ended),
+            () = due(self.until) => Over::TimeIsUp,
+        }
+    }
+
     /// Gives all back, in so many words if that goes.
     pub async fn give_back(mut self) {
-        if let Ok(_) | Err(Ended::Cancelled { .. }) = self.intake.cancel().await
-            && let Err(ended) = self.settler.requeue_all().await
-        {
-            debug!(reason = %ended, "nothing could be given back: the broker takes it back by itself");
-        }
+        give_back(self.intake.as_mut(), self.settler.as_mut()).await;
         self.settler.close().await;
+        self.metrics.shards[0].set_connected(false);
+        self.metrics.shards[0].set_oldest_unacked(None);
     }
 
     /// The subscription, with another window, as if nobody had looked at its events.

@@ -9,6 +9,8 @@
 
 mod first; // the first events -> the first revision
 mod sightings; // fields that are new, and those whose type changed
+#[cfg(test)]
+mod tests;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
@@ -16,7 +18,7 @@ use futures_util::TryStreamExt;
 use crate::config;
 use crate::store::{Store, StoreError};
 
-pub use first::{Held, Learned, Lesson, learn};
+pub use first::{Held, Learned, Lesson, Over, learn};
 pub use sightings::{Ripe, Sightings};
 
 /// The revisions of one schema.
@@ -84,29 +86,5 @@ impl Revisions {
             Err(StoreError::Exists { .. }) => Ok(false),
             Err(error) => Err(error),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ingest::worker::tests::pipeline;
-
-    #[tokio::test]
-    async fn of_two_who_write_the_same_revision_one_does_and_both_read_it() {
-        let store = Store::memory();
-        let event = config::EventType { schema: "/meta/schemas/orders/v1".into(), ..pipeline().events[0].clone() };
-        let (ours, theirs) = (Revisions::new(store.clone(), &event), Revisions::new(store, &event));
-        assert_eq!(ours.newest().await.expect("asked"), None);
-        let revision = |number, text: &'static str| Revision { number, text: Bytes::from_static(text.as_bytes()) };
-        assert!(ours.create(&revision(1, "{}")).await.expect("created"));
-        assert!(!theirs.create(&revision(1, "[]")).await.expect("asked"));
-        assert_eq!(theirs.newest().await.expect("asked"), Some(revision(1, "{}")));
-        for number in 2..12 {
-            assert!(theirs.create(&revision(number, "{ }")).await.expect("created"));
-        }
-        assert_eq!(ours.newest().await.expect("asked"), Some(revision(11, "{ }")));
-        assert_eq!(ours.path(11), "meta/schemas/orders/v1/000011.json");
-        assert_eq!(ours.get(12).await.expect("asked"), None);
     }
 }

@@ -16,7 +16,7 @@ use crate::schema::infer::{Evolution, Learner, Limits};
 use crate::value::Value;
 
 /// What is looked at of new fields: less than of the first events, for it is done while events flow.
-const LIMITS: Limits = Limits { places_max: 5_000, names_max: 500, distinct_max: 1, depth_max: 32 };
+const LIMITS: Limits = Limits::for_columns(5_000);
 
 /// What the events of one pipeline have that its schema in use does not say. Shared by its shards.
 pub struct Sightings {
@@ -37,6 +37,10 @@ struct State {
     told: HashSet<(String, String)>,
     /// Whether new fields are to be declared.
     is_adopting: bool,
+    /// There are more new fields than are looked at, and that was told.
+    is_full: bool,
+    /// As much was told of as may be, and that was told.
+    is_silent: bool,
 }
 
 struct Pending {
@@ -82,6 +86,10 @@ impl Sightings {
         }
         if state.is_adopting {
             state.learner.observe(event);
+            if state.learner.is_too_wide() {
+                state.is_adopting = false;
+                warn!(pipeline = %self.metrics.name, "events have more than {} names: no new field becomes a column any more; declare those that should with `parqueduct schema adopt`", LIMITS.names_max);
+            }
         }
         for at in observed.new {
             let field = &state.evolution.fields()[at];
@@ -89,7 +97,13 @@ impl Sightings {
             if field.type_name == "null" {
                 continue;
             }
-            let (path, of) = (field.path.clone(), field.type_name);
+            let (path, of, is_untold) = (field.path.clone(), field.type_name, field.is_untold());
+            if is_untold {
+                if state.tell(&path, of, self.infer.fields_max) {
+                    info!(pipeline = %self.metrics.name, %path, r#type = of, "events have fields whose names are values: they are kept in _extra");
+                }
+                continue;
+            }
             state.pending.entry(path.clone()).or_insert(Pending { since: now, events: 0 });
             let becomes = if state.is_adopting {
                 "it becomes a column once enough events had it"
@@ -101,14 +115,30 @@ impl Sightings {
                 info!(pipeline = %self.metrics.name, %path, r#type = of, "events have a field that the learned schema does not declare: it is kept in _extra; {becomes}");
             }
         }
+        self.tell_of_limits(&mut state);
+    }
+
+    /// Tells of the limits that are met, of each once.
+    fn tell_of_limits(&self, state: &mut State) {
+        let pipeline = &self.metrics.name;
+        if state.evolution.unlisted() > 0 && !state.is_full {
+            state.is_full = true;
+            warn!(%pipeline, "events have more new fields than infer.fields_max: those beyond are kept in _extra, and not looked at before the next revision of the schema");
+        }
+        if state.is_told_out(self.infer.fields_max) && !state.is_silent {
+            state.is_silent = true;
+            warn!(%pipeline, "twice as many fields were told of as infer.fields_max: further ones are counted only");
+        }
     }
 
     /// Tells of the issue of an event that is not of its schema's types.
     pub fn conflict(&self, issue: &Issue) {
         let what = format!("{} for {}", issue.actual, issue.expected);
-        if self.state().tell(&issue.path, &what, self.infer.fields_max) {
+        let mut state = self.state();
+        if state.tell(&issue.path, &what, self.infer.fields_max) {
             warn!(pipeline = %self.metrics.name, path = %issue.path, learned = %issue.expected, found = %issue.actual, "events have another type in a field than was learned: they are dead letters; a schema_version of its own learns anew");
         }
+        self.tell_of_limits(&mut state);
     }
 
     /// New fields that enough is known of by `now`, if they are to be declared. Those that are not, then, are asked about again.
@@ -152,19 +182,26 @@ impl State {
     fn new(infer: &Infer, may_adopt: bool, schema: &Schema, learner: Learner, told: HashSet<(String, String)>) -> Self {
         let properties = schema.document().get("properties").and_then(Json::as_object);
         let has_columns = properties.is_some_and(|all| !all.is_empty());
+        let (is_too_wide, is_silent) = (learner.is_too_wide(), told.len() >= 2 * infer.fields_max);
         Self {
             evolution: Evolution::new(schema, infer.fields_max),
             learner,
             pending: HashMap::new(),
             told,
             // Of a schema that was learned of no readable event all is new.
-            is_adopting: may_adopt && (infer.new_fields == NewFields::Adopt || !has_columns),
+            is_adopting: may_adopt && !is_too_wide && (infer.new_fields == NewFields::Adopt || !has_columns),
+            is_full: false,
+            is_silent,
         }
     }
 
     /// Whether it was not told of before, and may be.
     fn tell(&mut self, path: &str, what: &str, fields_max: usize) -> bool {
-        self.told.len() < 2 * fields_max && self.told.insert((path.to_owned(), what.to_owned()))
+        !self.is_told_out(fields_max) && self.told.insert((path.to_owned(), what.to_owned()))
+    }
+
+    fn is_told_out(&self, fields_max: usize) -> bool {
+        self.told.len() >= 2 * fields_max
     }
 }
 
@@ -225,6 +262,35 @@ mod tests {
         sightings.leave("/b", "it clashes");
         observe(&sightings, 122, &[r#"{"b":"y"}"#]);
         assert!(sightings.ripe(at(300)).is_none());
+    }
+
+    #[test]
+    fn many_names_are_adopted_up_to_the_columns_there_may_be() {
+        let sightings = sightings(NewFields::Adopt, &json!({"id": {}}));
+        let event = |names: std::ops::Range<usize>| {
+            let fields: Vec<_> = names.map(|n| format!("\"f{n}\":{n}")).collect();
+            format!("{{{}}}", fields.join(","))
+        };
+        observe(&sightings, 0, &[&event(0..2_000)]);
+        assert_eq!(sightings.ripe(at(600)).map(|ripe| ripe.paths.len()), Some(4), "as many as are named");
+        sightings.renew(&schema(&json!({"id": {}})));
+        observe(&sightings, 601, &[&event(1_990..2_001)]);
+        assert!(sightings.ripe(at(1_300)).is_none(), "none is a column beside 2,000 others");
+        sightings.renew(&schema(&json!({"id": {}})));
+        observe(&sightings, 1_301, &[&event(0..1)]);
+        assert!(sightings.ripe(at(2_000)).is_none());
+        let values: Vec<_> = (0..3_000).map(|n| format!(r#"{{"u{n}@example.com":1,"b":1}}"#)).collect();
+        let many = self::sightings(NewFields::Adopt, &json!({"id": {}}));
+        observe(&many, 0, &values.iter().map(String::as_str).collect::<Vec<_>>());
+        assert_eq!(many.ripe(at(600)).map(|ripe| ripe.paths), Some(vec!["/b".to_owned()]), "values do not count");
+    }
+
+    #[test]
+    fn a_field_whose_name_is_a_value_is_never_ripe() {
+        let sightings = sightings(NewFields::Adopt, &json!({"id": {}}));
+        observe(&sightings, 0, &[r#"{"ann@example.com":1,"b":1}"#; 5]);
+        assert_eq!(sightings.ripe(at(600)).map(|ripe| ripe.paths), Some(vec!["/b".to_owned()]));
+        assert_eq!(sightings.metrics.new_fields.get(), 1, "it is no new field");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use serde_json::Value as Json;
 
+use super::personal::is_untold_name;
 use crate::schema::sensitive::alongside;
 use crate::schema::{Place, Schema};
 use crate::value::{Node, Value, push_segment};
@@ -17,18 +18,28 @@ const DEPTH_MAX: usize = 64;
 /// Bytes of a path that is kept; a longer one is counted without being named.
 const PATH_BYTES_MAX: usize = 1_024;
 
+/// What stands for a name in a path.
+const UNTOLD: &str = "/{*}";
+
 /// Keywords that lead to the elements of an array, by one subschema or by a list of them.
 const ELEMENTS: &[&str] = &["items", "prefixItems", "additionalItems", "unevaluatedItems", "contains"];
 
 /// A field that the schema does not declare.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewField {
-    /// As issues name places: `[*]` for elements, `{*}` for the names in a map.
+    /// As issues name places: `[*]` for elements, `{*}` for the names in a map, and at the end for one that is a value itself.
     pub path: String,
     /// As JSON Schema names it.
     pub type_name: &'static str,
     /// Events that had it.
     pub events: u64,
+}
+
+impl NewField {
+    /// Whether its name is a value, which is not told: it can be no column.
+    pub fn is_untold(&self) -> bool {
+        self.path.ends_with(UNTOLD)
+    }
 }
 
 /// What one event had.
@@ -149,10 +160,13 @@ impl Evolution {
                         self.walk(member, next, path, depth + 1);
                     } else if self.states[state].is_map || !self.states[state].names_any {
                         let next = self.others(state);
-                        path.push_str("/{*}");
+                        path.push_str(UNTOLD);
                         self.walk(member, next, path, depth + 1);
                     } else {
-                        push_segment(path, name);
+                        match is_untold_name(name) {
+                            true => path.push_str(UNTOLD),
+                            false => push_segment(path, name),
+                        }
                         self.note(path, member.type_name());
                     }
                     path.truncate(length);

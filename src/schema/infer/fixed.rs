@@ -3,7 +3,8 @@
 //! What is merely new must not be refused, so nothing is required, everything may be null, objects are open, and there are
 //! no enumerations and no ranges. What stands in the schema is what columns are made of: types, the formats of dates and
 //! instants, decimals. A field whose type cannot be told yet, as it was null or empty in all samples, is left out: it is
-//! declared once it can ([`extend`]). What looks as if it were about a person is marked as sensitive, for nobody looks at it.
+//! declared once it can ([`extend`]). Nor is one whose name is a value (an address of e-mail, an id): a column's name is for
+//! everybody to see. What looks as if it were about a person is marked as sensitive, for nobody looks at it.
 
 use std::path::Path;
 
@@ -11,7 +12,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::node::{Elements, Members, Named, Node};
 use super::number::Numbers;
-use super::personal::is_personal_name;
+use super::personal::{is_personal_name, is_untold_name};
 use super::propose::leaf::{FORMAT_MIN, decimal_for, personal_number, personal_text};
 use super::propose::{DIALECT, is_map, kinds};
 use super::text::{Format, Texts};
@@ -20,6 +21,9 @@ use crate::schema::{FINER, Language, SENSITIVE, STRUCT, Schema};
 use crate::value::Pointer;
 
 type Keywords = Map<String, Json>;
+
+/// An object within the event that has more names is kept as JSON text: the columns are for the event's own.
+const STRUCT_NAMES_MAX: usize = 500;
 
 pub(super) fn fixed(root: &Node, title: &str) -> Json {
     let properties = match &root.members {
@@ -31,9 +35,8 @@ pub(super) fn fixed(root: &Node, title: &str) -> Json {
 }
 
 fn properties(named: &Named, level: usize) -> Keywords {
-    let known =
-        named.iter().filter_map(|(name, node)| Some((name.to_owned(), Json::Object(place(node, name, level)?))));
-    known.collect()
+    let told = named.iter().filter(|(name, _)| !is_untold_name(name));
+    told.filter_map(|(name, node)| Some((name.to_owned(), Json::Object(place(node, name, level)?)))).collect()
 }
 
 fn nullable(name: &str) -> Keywords {
@@ -91,7 +94,9 @@ fn number(numbers: &Numbers, kind: &str, name: &str) -> Keywords {
 
 fn object(node: &Node, level: usize) -> Option<Keywords> {
     let named = match &node.members {
+        Members::Named(named) if named.are_values() => return Some(nullable("object")),
         Members::Named(named) if named.len() == 0 => return None,
+        Members::Named(named) if named.len() > STRUCT_NAMES_MAX => return Some(nullable("object")),
         Members::Named(named) if !is_map(named, node.objects) && level < NESTING_MAX => named,
         _ => return Some(nullable("object")),
     };
@@ -151,16 +156,26 @@ pub fn with_columns(schema: Json) -> (Json, Vec<String>) {
         return (schema, Vec::new());
     }
     let (mut whole, mut left_out) = (schema, Vec::new());
-    let Some(all) = whole.get_mut("properties").map(Json::take) else { return (whole, left_out) };
+    let Some(Json::Object(all)) = whole.get_mut("properties").map(Json::take) else { return (whole, left_out) };
     whole["properties"] = json!({});
-    for (name, property) in all.as_object().into_iter().flatten() {
-        whole["properties"][name.as_str()] = property.clone();
-        if !gives_columns(&whole) {
-            whole["properties"].as_object_mut().map(|all| all.remove(name));
-            left_out.push(name.clone());
+    add(&mut whole, &all.into_iter().collect::<Vec<_>>(), &mut left_out);
+    (whole, left_out)
+}
+
+/// Declares those of `properties` that can be columns beside the ones before them, by halves: most can.
+fn add(schema: &mut Json, properties: &[(String, Json)], left_out: &mut Vec<String>) {
+    let mut wider = schema.clone();
+    properties.iter().for_each(|(name, property)| wider["properties"][name.as_str()] = property.clone());
+    match properties {
+        _ if gives_columns(&wider) => *schema = wider,
+        [] => {}
+        [(name, _)] => left_out.push(name.clone()),
+        _ => {
+            let (first, second) = properties.split_at(properties.len() / 2);
+            add(schema, first, left_out);
+            add(schema, second, left_out);
         }
     }
-    (whole, left_out)
 }
 
 fn gives_columns(schema: &Json) -> bool {

@@ -22,7 +22,8 @@ pub use evolution::{Evolution, NewField, Observed};
 pub use finding::{Doubt, Finding};
 pub use fixed::{extend, with_columns};
 
-use self::node::Node;
+use self::node::{Members, Node};
+use crate::schema::columns::COLUMNS_MAX;
 use crate::value::Value;
 
 /// What is held of samples at most.
@@ -37,11 +38,20 @@ pub struct Limits {
     pub distinct_max: usize,
     /// Steps below the event that are looked at.
     pub depth_max: usize,
+    /// Names that are values are left out at once, and do not count.
+    pub is_told_only: bool,
+}
+
+impl Limits {
+    /// For [`Learner::fixed`]: as many names as there may be columns, and none that could be none.
+    pub const fn for_columns(places_max: usize) -> Self {
+        Self { places_max, names_max: COLUMNS_MAX, distinct_max: 1, depth_max: 32, is_told_only: true }
+    }
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { places_max: 50_000, names_max: 500, distinct_max: 32, depth_max: 32 }
+        Self { places_max: 50_000, names_max: 500, distinct_max: 32, depth_max: 32, is_told_only: false }
     }
 }
 
@@ -104,6 +114,11 @@ impl Learner {
     /// How many samples it has seen.
     pub fn samples(&self) -> u64 {
         self.root.values
+    }
+
+    /// Whether the event has more names than are looked at: then none of them can be a column.
+    pub fn is_too_wide(&self) -> bool {
+        !matches!(self.root.members, Members::Named(_))
     }
 
     /// A schema that every sample seen keeps, and what is doubtful about it.

@@ -7,6 +7,7 @@
 
 use super::Limits;
 use super::number::Numbers;
+use super::personal::is_untold_name;
 use super::text::Texts;
 use crate::value::{Node as Seen, Value};
 
@@ -40,7 +41,11 @@ pub(super) enum Members {
 }
 
 #[derive(Clone, Debug, Default)]
-pub(super) struct Named(Vec<(Box<str>, Node)>);
+pub(super) struct Named {
+    places: Vec<(Box<str>, Node)>,
+    /// Members that were left out, for their names are values.
+    values: u64,
+}
 
 /// The elements of a place's arrays.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -60,24 +65,33 @@ impl Default for Members {
 
 impl PartialEq for Named {
     fn eq(&self, other: &Self) -> bool {
-        self.0.len() == other.0.len()
-            && self.0.iter().all(|(name, node)| other.position(0, name).is_some_and(|at| other.0[at].1 == *node))
+        let has =
+            |(name, node): &(Box<str>, Node)| other.position(0, name).is_some_and(|at| other.places[at].1 == *node);
+        self.values == other.values && self.places.len() == other.places.len() && self.places.iter().all(has)
     }
 }
 
 impl Named {
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &Node)> {
-        self.0.iter().map(|(name, node)| (&**name, node))
+        self.places.iter().map(|(name, node)| (&**name, node))
     }
 
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.places.len()
     }
 
-    /// Where `name` is. Events of one producer have their fields in one order, so the first `guess` is mostly right.
+    /// Whether there were members whose names are values, and no others.
+    pub(super) fn are_values(&self) -> bool {
+        (self.values > 0 || self.len() > 0) && self.iter().all(|(name, _)| is_untold_name(name))
+    }
+
+    /// Where `name` is. Events of one producer have their fields in one order, so it is mostly at the first `guess` or soon
+    /// behind it.
     fn position(&self, guess: usize, name: &str) -> Option<usize> {
+        let guess = guess.min(self.places.len());
         let is_it = |(known, _): &(Box<str>, Node)| **known == *name;
-        if self.0.get(guess).is_some_and(is_it) { Some(guess) } else { self.0.iter().position(is_it) }
+        let behind = self.places[guess..].iter().position(is_it).map(|at| guess + at);
+        behind.or_else(|| self.places[..guess].iter().position(is_it))
     }
 
     /// The place of `name`, made if need be; `None`: there is no room for it.
@@ -85,17 +99,17 @@ impl Named {
         if let Some(at) = self.position(guess, name) {
             return Some(at);
         }
-        if self.0.len() >= limits.names_max || name.len() > NAME_BYTES_MAX {
+        if self.places.len() >= limits.names_max || name.len() > NAME_BYTES_MAX {
             return None;
         }
-        self.0.push((name.into(), Node::default()));
-        Some(self.0.len() - 1)
+        self.places.push((name.into(), Node::default()));
+        Some(self.places.len() - 1)
     }
 
     /// All members as one.
     pub(super) fn merged(self, limits: &Limits) -> Node {
         let mut merged = Node::default();
-        self.0.into_iter().for_each(|(_, node)| merged.merge(node, limits));
+        self.places.into_iter().for_each(|(_, node)| merged.merge(node, limits));
         merged
     }
 }
@@ -152,13 +166,13 @@ impl Node {
     ///
     /// What a place gets only ever shrinks: with the number of its siblings, down to what it gets when they are one.
     pub(super) fn fit(&mut self, room: usize, limits: &Limits) {
-        let has_members = !matches!(&self.members, Members::Named(named) if named.0.is_empty());
+        let has_members = !matches!(&self.members, Members::Named(named) if named.len() == 0);
         let has_elements = self.elements != Elements::None;
         let room = if has_members && has_elements { room / 2 } else { room };
         let share = |among: usize| room.checked_sub(among).map(|left| left / among.max(1));
         match &mut self.members {
             Members::Named(named) => match share(named.len()) {
-                Some(share) => named.0.iter_mut().for_each(|(_, node)| node.fit(share, limits)),
+                Some(share) => named.places.iter_mut().for_each(|(_, node)| node.fit(share, limits)),
                 None => self.members = Members::Unseen,
             },
             Members::Any(node) => match share(limits.names_max.max(1)) {
@@ -183,10 +197,16 @@ impl Members {
         }
         let mut guess = 0;
         for (name, member) in value.members() {
+            if limits.is_told_only && is_untold_name(name) {
+                if let Members::Named(named) = self {
+                    named.values += 1;
+                }
+                continue;
+            }
             if let Members::Named(named) = self {
                 match named.place(guess, name, limits) {
                     Some(at) => {
-                        named.0[at].1.observe(member, depth + 1, limits);
+                        named.places[at].1.observe(member, depth + 1, limits);
                         guess = at + 1;
                         continue;
                     }
@@ -204,11 +224,12 @@ impl Members {
         let merged = match (std::mem::take(self), other) {
             (Members::Unseen, _) | (_, Members::Unseen) => Members::Unseen,
             (Members::Named(mut ours), Members::Named(theirs)) => {
-                let mut theirs = theirs.0.into_iter();
+                ours.values += theirs.values;
+                let mut theirs = theirs.places.into_iter();
                 let mut homeless = None;
                 for (name, node) in theirs.by_ref() {
-                    match ours.place(ours.len(), &name, limits) {
-                        Some(at) => ours.0[at].1.merge(node, limits),
+                    match ours.place(ours.places.len(), &name, limits) {
+                        Some(at) => ours.places[at].1.merge(node, limits),
                         None => {
                             homeless = Some(node);
                             break;

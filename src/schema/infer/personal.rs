@@ -1,4 +1,6 @@
-//! What looks as if it were about a person, or an id, by the name of its field.
+//! What looks as if it were about a person, or an id, by the name of its field; and names that are values themselves.
+
+use crate::personal::{Kinds, found_in};
 
 /// Words in the names of fields that hold what is about a person, or a secret.
 const PERSONAL: &[&[&str]] = &[
@@ -58,7 +60,14 @@ pub(super) fn is_value_name(name: &str) -> bool {
     let digits = name.bytes().filter(u8::is_ascii_digit).count();
     let is_of = |others: &[u8]| name.bytes().all(|byte| byte.is_ascii_digit() || others.contains(&byte));
     let is_hexadecimal = name.len() >= 8 && name.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
-    digits > 0 && (is_of(b"-:./TZ") || is_hexadecimal) || name.contains('@')
+    // `T1` is a name, and so are `@timestamp` and `@id`.
+    let is_number = name.trim_start_matches('-').starts_with(|first: char| first.is_ascii_digit()) && is_of(b"-:./TZ");
+    digits > 0 && (is_number || is_hexadecimal) || name.trim_start_matches('@').contains('@')
+}
+
+/// Whether a name is not to be told: it is more of a value than a name, or holds what is about a person.
+pub(super) fn is_untold_name(name: &str) -> bool {
+    is_value_name(name) || !found_in(name, Kinds::ALL).is_empty()
 }
 
 /// The words of a name, in lower case: `customerId`, `customer_id` and `customer-id` have the same.
@@ -103,8 +112,17 @@ mod tests {
         for name in ["17", "2026-01-31", "6fa459ea-ee8a-3ca4-894e-db77e160355e", "a@example.com", "10.0.0.1"] {
             assert!(is_value_name(name), "{name}");
         }
-        for name in ["a", "a1", "facade", "deadbeef", "line_1", ""] {
+        for name in ["-5", "12:30", "a@b"] {
+            assert!(is_value_name(name), "{name}");
+        }
+        for name in ["a", "a1", "facade", "deadbeef", "line_1", "T1", "Z", "@timestamp", "@id", "-", ""] {
             assert!(!is_value_name(name), "{name}");
+            assert!(!is_untold_name(name), "{name}");
+        }
+        for name in
+            ["17", "a@example.com", "mail to ann@example.com", "iban_GB82WEST12345698765432 GB82WEST12345698765432"]
+        {
+            assert!(is_untold_name(name), "{name}");
         }
     }
 }

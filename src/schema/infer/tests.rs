@@ -273,7 +273,7 @@ fn an_object_whose_names_are_values_is_a_map() {
 
 #[test]
 fn limits_bound_what_is_held_whatever_comes() {
-    let limits = Limits { places_max: 300, names_max: 20, distinct_max: 4, depth_max: 6 };
+    let limits = Limits { places_max: 300, names_max: 20, distinct_max: 4, depth_max: 6, is_told_only: false };
     let deep = |n: usize| format!("{}1{}", format!("{{\"k{}\":[", n % 9).repeat(20), "]}".repeat(20));
     let wide = |n: usize| {
         json!(
@@ -465,6 +465,33 @@ fn properties_that_cannot_be_columns_beside_others_are_left_out() {
     assert_eq!(with_columns(schema.clone()), (schema, Vec::new()));
 }
 
+#[test]
+fn names_that_are_values_are_not_declared_at_any_depth() {
+    let texts = [
+        r#"{"n":1,"@timestamp":"x","ann@example.com":7,"by":{"bob@example.com":1},"deep":[{"a":1,"17":2}]}"#.to_owned(),
+        r#"{"n":2,"6fa459ea-ee8a-3ca4-894e-db77e160355e":{"a":1}}"#.to_owned(),
+    ];
+    let schema = learn(&texts).fixed("order");
+    assert_eq!(refused(&schema, &texts), Vec::<String>::new());
+    assert_eq!(
+        schema["properties"],
+        json!({
+            "n": {"type": ["integer", "null"]},
+            "@timestamp": {"type": ["string", "null"]},
+            "by": {"type": ["object", "null"]},
+            "deep": {"type": ["array", "null"], "items": {
+                "type": ["object", "null"],
+                "x-parqueduct-struct": true,
+                "properties": {"a": {"type": ["integer", "null"]}}
+            }}
+        })
+    );
+    let found =
+        new_fields(&schema, &[r#"{"n":1,"eve@example.com":1,"color":2,"deep":[{"18":3}],"by":{"x@example.com":1}}"#]);
+    let expected = [("/{*}", "integer", 1), ("/color", "integer", 1), ("/deep/[*]/{*}", "integer", 1)];
+    assert_eq!(found, expected.map(|(path, of, events)| (path.to_owned(), of, events)));
+}
+
 /// Numbers as producers write them, beyond 64 bits and doubles, too.
 fn any_number() -> impl Strategy<Value = String> {
     prop_oneof![
@@ -536,7 +563,7 @@ fn samples() -> impl Strategy<Value = Vec<String>> {
 
 fn small_limits() -> impl Strategy<Value = Limits> {
     (1..80_usize, 1..8_usize, 1..5_usize, 0..6_usize).prop_map(|(places_max, names_max, distinct_max, depth_max)| {
-        Limits { places_max, names_max, distinct_max, depth_max }
+        Limits { places_max, names_max, distinct_max, depth_max, is_told_only: false }
     })
 }
 
@@ -574,7 +601,10 @@ proptest! {
     }
 
     #[test]
-    fn every_sample_that_is_an_object_keeps_what_is_fixed(texts in samples(), limits in prop_oneof![Just(Limits::default()), small_limits()]) {
+    fn every_sample_that_is_an_object_keeps_what_is_fixed(
+        texts in samples(),
+        limits in prop_oneof![Just(Limits::default()), small_limits(), Just(Limits::for_columns(5_000))],
+    ) {
         let (schema, _) = with_columns(learn_within(limits, &texts).fixed("any"));
         let objects: Vec<_> = texts.iter().filter(|text| text.starts_with('{')).cloned().collect();
         let refused = refused(&schema, &objects);
@@ -586,8 +616,10 @@ proptest! {
     fn neither_order_nor_splits_change_what_is_proposed(
         texts in samples(),
         limits in prop_oneof![Just(Limits::default()), small_limits()],
+        is_told_only in any::<bool>(),
         seed in any::<u64>(),
     ) {
+        let limits = Limits { is_told_only, ..limits };
         let whole = learn_within(limits, &texts);
         let mut random = fastrand::Rng::with_seed(seed);
         let mut shuffled = texts.clone();
