@@ -181,6 +181,8 @@ type Work = JoinHandle<(Box<Worker>, Vec<Sealed>)>;
 /// Deliveries, flagged ones among them, of which it is being found out what is durable already.
 struct LookUp {
     arrivals: Vec<Arrival>,
+    /// Of their bodies and what comes with them.
+    bytes: usize,
     receipt: Receipt,
     task: JoinHandle<Result<Found, GivenUp>>,
 }
@@ -408,7 +410,8 @@ impl Epoch<'_> {
                 _ => Ok(Found::Known(look_back.attempts_at(&letters, &over).await?)),
             }
         });
-        self.look_up = Some(LookUp { arrivals, receipt, task });
+        let bytes = arrivals.iter().map(|arrival| arrival.delivery.size()).sum();
+        self.look_up = Some(LookUp { arrivals, bytes, receipt, task });
     }
 
     /// Whether its row or dead letter may be durable already, and could be recognised.
@@ -676,8 +679,7 @@ impl Epoch<'_> {
         gauges.set_oldest_unacked([written, waiting, worker.oldest(), looked_up].into_iter().flatten().min());
         gauges.set_open_partitions(worker.open_partitions());
         let (bodies, batches) = worker.held_bytes();
-        let waiting = self.look_up.iter().flat_map(|look_up| &look_up.arrivals);
-        let bodies = bodies + waiting.map(|arrival| arrival.delivery.size()).sum::<usize>();
+        let bodies = bodies + self.look_up.as_ref().map_or(0, |look_up| look_up.bytes);
         let sealed: u64 =
             self.sealed.iter().map(Sealed::bytes).chain(self.commit.as_ref().map(|commit| commit.bytes)).sum();
         gauges.set_held_bytes(Owner::Bodies, bodies);
