@@ -73,15 +73,16 @@ pub fn json_schema(input: &[u8]) {
     });
 }
 
-/// Whether a number is written with more digits than a float is sure to hold: ours is judged by what is written, theirs by
-/// the float that is left of it.
+/// Whether a number is written with more digits than a float is sure to hold, or is smaller than one can be: ours is judged by
+/// what is written, theirs by the float that is left of it.
 fn is_finer_than_floats(tape: &Tape<'_>) -> bool {
     let View { nodes, source } = tape.view();
     nodes.iter().any(|node| match node {
-        Node::F64 { at, len, .. } => {
+        Node::F64 { value, at, len } => {
             let text = &source[*at as usize..(*at + *len) as usize];
             let mantissa = text.iter().take_while(|byte| !matches!(byte, b'e' | b'E'));
-            mantissa.filter(|byte| byte.is_ascii_digit()).count() > 15
+            let digits: Vec<&u8> = mantissa.filter(|byte| byte.is_ascii_digit()).collect();
+            digits.len() > 15 || (value.abs() < f64::MIN_POSITIVE && digits.iter().any(|digit| **digit != b'0'))
         }
         _ => false,
     })
