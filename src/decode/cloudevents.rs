@@ -3,6 +3,7 @@
 //! RabbitMQ name them). What the data are is not looked at here.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -15,6 +16,9 @@ use crate::value::{Node, Tape, Value, write_json_string};
 
 /// Attributes that every event has, as texts.
 const REQUIRED: [&str; 4] = ["specversion", "id", "source", "type"];
+
+/// Those of which the specification says what they are, the required ones first; all others are extensions.
+const KNOWN: [&str; 8] = ["specversion", "id", "source", "type", "time", "subject", "dataschema", "datacontenttype"];
 
 /// What the names of headers begin with that are attributes: those of the binding for AMQP, that of the binding for RabbitMQ,
 /// and that of the binding for Kafka, which some senders take over. In whatever case.
@@ -141,7 +145,7 @@ impl Attributes {
             }
         }
         if let Some(content_type) = &message.properties.content_type {
-            found.attributes.retain(|(name, _)| name != "datacontenttype");
+            found.attributes.remove("datacontenttype");
             found.add("datacontenttype", Ok(Some(Attribute::Text(content_type.clone()))));
         }
         found.whole()
@@ -246,12 +250,13 @@ impl Attributes {
     }
 }
 
-/// Attributes as they are met, and what is wrong with them.
+/// Attributes as they are met, and what is wrong with them. An event may have as many as fit in it, so each is looked up.
 #[derive(Default)]
 struct Collected {
     /// What paths begin with.
     at: &'static str,
-    attributes: Vec<(String, Attribute)>,
+    attributes: BTreeMap<String, Attribute>,
+    /// Each once: of extensions only their kinds are told apart.
     issues: Vec<Issue>,
 }
 
@@ -262,49 +267,63 @@ impl Collected {
             Ok(Some(value)) => value,
             Err(Odd { expected, actual }) => return self.note(name, expected, actual),
         };
-        match self.attributes.iter().find(|(known, _)| known == name) {
-            Some((_, known)) if *known != value => self.note(name, "one value", "several"),
+        match self.attributes.get(name) {
+            Some(known) if *known != value => self.note(name, "one value", "several"),
             Some(_) => {}
-            None => self.attributes.push((name.to_owned(), value)),
+            None => _ = self.attributes.insert(name.to_owned(), value),
         }
     }
 
     fn note(&mut self, name: &str, expected: &str, actual: &str) {
-        self.issues.push(Issue::at(Code::CloudEventsAttribute, &self.path(name), expected, actual));
+        self.add_issue(Issue::at(Code::CloudEventsAttribute, &self.path(name), expected, actual));
+    }
+
+    fn add_issue(&mut self, issue: Issue) {
+        if !self.issues.contains(&issue) {
+            self.issues.push(issue);
+        }
     }
 
     fn path(&self, name: &str) -> String {
         // Senders make up the names of extensions: they are no part of a group.
-        let known = [&REQUIRED[..], &["time", "subject", "dataschema", "datacontenttype"]].concat();
-        format!("{}/{}", self.at, if known.contains(&name) { name } else { "{*}" })
+        format!("{}/{}", self.at, if KNOWN.contains(&name) { name } else { "{*}" })
     }
 
     fn whole(mut self) -> Result<Attributes, Rejection> {
         for name in REQUIRED {
             let path = self.path(name);
-            match self.attributes.iter().find(|(known, _)| known == name) {
-                Some((_, Attribute::Text(text))) if text.is_empty() => self.note(name, "a text", "an empty one"),
-                Some((_, Attribute::Text(text))) if name == "specversion" && text != "1.0" => {
+            match self.attributes.get(name) {
+                Some(Attribute::Text(text)) if text.is_empty() => self.note(name, "a text", "an empty one"),
+                Some(Attribute::Text(text)) if name == "specversion" && text != "1.0" => {
                     self.note(name, "1.0", "another version");
                 }
-                Some((_, Attribute::Text(_))) => {}
-                Some((_, Attribute::Bool(_))) => self.note(name, "a text", "a boolean"),
-                Some((_, Attribute::Integer(_))) => self.note(name, "a text", "a number"),
+                Some(Attribute::Text(_)) => {}
+                Some(Attribute::Bool(_)) => self.note(name, "a text", "a boolean"),
+                Some(Attribute::Integer(_)) => self.note(name, "a text", "a number"),
                 None if self.issues.iter().any(|issue| issue.path == path) => {}
-                None => self.issues.push(Issue::at(Code::CloudEventsRequired, &path, "", "")),
+                None => self.add_issue(Issue::at(Code::CloudEventsRequired, &path, "", "")),
             }
         }
-        for name in ["time", "subject", "dataschema", "datacontenttype"] {
-            if self.attributes.iter().any(|(known, value)| known == name && !matches!(value, Attribute::Text(_))) {
+        for name in &KNOWN[REQUIRED.len()..] {
+            if self.attributes.get(*name).is_some_and(|value| !matches!(value, Attribute::Text(_))) {
                 self.note(name, "a text", "another value");
             }
         }
         if !self.issues.is_empty() {
+            // In an order of their own: the first names the group, which is not for the order of members or headers to say.
+            let place = |issue: &Issue| {
+                let is = |name: &&str| issue.path.rsplit('/').next() == Some(*name);
+                KNOWN.iter().position(is).unwrap_or(KNOWN.len())
+            };
+            self.issues.sort_by(|one, two| {
+                (place(one), &one.expected, &one.actual).cmp(&(place(two), &two.expected, &two.actual))
+            });
             return Err(Rejection::new(self.issues));
         }
-        let place = |name: &str| REQUIRED.iter().position(|required| *required == name).unwrap_or(REQUIRED.len());
-        self.attributes.sort_by(|(one, _), (two, _)| (place(one), one).cmp(&(place(two), two)));
-        Ok(Attributes(self.attributes))
+        let required = REQUIRED.into_iter().filter_map(|name| self.attributes.remove_entry(name));
+        let mut attributes: Vec<_> = required.collect();
+        attributes.extend(self.attributes);
+        Ok(Attributes(attributes))
     }
 }
 
@@ -519,14 +538,36 @@ mod tests {
         assert_eq!(
             issues(&refused),
             [
-                ("decode.cloudevents.attribute", "headers/type", "several"),
-                ("decode.cloudevents.attribute", "headers/{*}", "a number with a fraction"),
-                ("decode.cloudevents.attribute", "headers/{*}", "data"),
                 ("decode.cloudevents.attribute", "headers/specversion", "another version"),
                 ("decode.cloudevents.attribute", "headers/id", "an empty one"),
                 ("decode.cloudevents.required", "headers/source", ""),
+                ("decode.cloudevents.attribute", "headers/type", "several"),
+                ("decode.cloudevents.attribute", "headers/{*}", "a number with a fraction"),
+                ("decode.cloudevents.attribute", "headers/{*}", "data"),
             ]
         );
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_alike_in_whatever_order_it_stands() {
+        let event = |members: &str| structured(&format!(r#"{{"specversion":"1.0","id":"1",{members},"data":1}}"#));
+        let one = event(r#""x":[],"type":7,"y":1.5,"source":{}"#);
+        assert_eq!(one, event(r#""y":1.5,"source":{},"type":7,"x":[]"#));
+        let told = one.expect_err("refused");
+        let paths: Vec<&str> = told.iter().map(|(_, path, _)| path.as_str()).collect();
+        assert_eq!(paths, ["/source", "/type", "/{*}", "/{*}"]);
+    }
+
+    #[test]
+    fn attributes_without_number_neither_take_hours_nor_make_issues_without_number() {
+        const COUNT: usize = 300_000;
+        let event = |value: &str| {
+            let members: String = (0..COUNT).map(|number| format!(r#","x{number}":{value}"#)).collect();
+            structured(&format!(r#"{{"specversion":"1.0","id":"1","source":"/s","type":"t","data":1{members}}}"#))
+        };
+        let (attributes, _) = event("1").expect("an event");
+        assert!(attributes.starts_with(r#"{"specversion":"1.0","id":"1","source":"/s","type":"t","x0":1,"x1":1,"#));
+        assert_eq!(event("[]").expect_err("refused").len(), 1);
     }
 
     /// Code, path and what was found of an issue.

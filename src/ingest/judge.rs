@@ -223,7 +223,8 @@ impl Reading<'_> {
     ) -> Result<R, Unread> {
         // Of which type an event is that cannot be read, is known where there is one only.
         let event = (self.plan.events.len() == 1).then_some(0);
-        let unread = |rejection: Rejection| Unread { rejection, event, id: None };
+        let issues_max = self.plan.config.issues_max;
+        let unread = |rejection: Rejection| Unread { rejection: rejection.at_most(issues_max), event, id: None };
         let mode = Mode::of(self.message).map_err(unread)?;
         if mode == Mode::Binary {
             let attributes = Attributes::of_headers(self.message).map_err(unread)?;
