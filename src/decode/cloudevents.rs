@@ -431,13 +431,20 @@ const WIDEST: Limits = Limits { body_bytes_max: 64 << 20, depth_max: 512 };
 /// the body does not tell of it.
 pub fn identity_hash(message: &Message) -> [u8; 16] {
     let is_source = |name: &str| attribute_name(name).is_some_and(|name| name == "source");
-    let source = headers(message).iter().find(|(name, _)| is_source(name)).filter(|_| !says_structured(message));
-    match source {
-        Some((_, HeaderValue::Text(source))) => {
-            let of_source = Message { body: source.clone(), ..Message::default() }.body_hash();
+    let text = |(_, value): &(String, HeaderValue)| match value {
+        HeaderValue::Text(source) => Some(source.clone()),
+        other => match of_header("source", other) {
+            Ok(Some(Attribute::Text(source))) => Some(source.into_bytes()),
+            _ => None,
+        },
+    };
+    let mut sources = headers(message).iter().filter(|(name, _)| is_source(name) && !says_structured(message));
+    match sources.find_map(text) {
+        Some(source) => {
+            let of_source = Message { body: source, ..Message::default() }.body_hash();
             (u128::from_be_bytes(message.body_hash()) ^ u128::from_be_bytes(of_source)).to_be_bytes()
         }
-        _ => message.body_hash(),
+        None => message.body_hash(),
     }
 }
 
@@ -646,6 +653,14 @@ mod tests {
         assert_eq!(identity_hash(&of("/a")), identity_hash(&of("/a")));
         let structured = message(Some("application/cloudevents+json"), &[("ce-source", text("/a"))]);
         assert_eq!(identity_hash(&structured), structured.body_hash());
+        // As what they become, whatever their types.
+        let typed = |source| message(None, &[("ce-id", text("1")), ("ce-source", source)]);
+        assert_ne!(identity_hash(&typed(HeaderValue::I32(1))), identity_hash(&typed(HeaderValue::I32(2))));
+        assert_eq!(identity_hash(&typed(HeaderValue::I32(1))), identity_hash(&typed(text("1"))));
+        let (one, two) = (HeaderValue::Bytes(b"/a".to_vec()), HeaderValue::Bytes(b"/b".to_vec()));
+        assert_ne!(identity_hash(&typed(one)), identity_hash(&typed(two)));
+        let unset = message(None, &[("ce-source", HeaderValue::Void), ("cloudEvents:source", text("/a"))]);
+        assert_eq!(identity_hash(&unset), identity_hash(&of("/a")));
     }
 
     #[test]
