@@ -111,6 +111,19 @@ fn media_type(message: &Message) -> Option<String> {
     message.properties.content_type.as_deref().map(essence)
 }
 
+/// The media type of the data in `message`, of a CloudEvent in binary mode by its attribute where the property says nothing.
+pub(super) fn content_type_of(message: &Message) -> Option<&str> {
+    let attribute = || {
+        let is_asked = |name: &str| attribute_name(name).is_some_and(|name| name == "datacontenttype");
+        headers(message).iter().find_map(|(name, value)| match value {
+            HeaderValue::Text(text) if is_asked(name) => std::str::from_utf8(text).ok(),
+            _ => None,
+        })
+    };
+    let is_binary = || Mode::of(message).is_ok_and(|mode| mode == Mode::Binary);
+    message.properties.content_type.as_deref().or_else(|| attribute().filter(|_| is_binary()))
+}
+
 /// Whether `message` says that its body is an event in the JSON format.
 pub fn says_structured(message: &Message) -> bool {
     media_type(message).is_some_and(|essence| [PREFIX, STRUCTURED].contains(&essence.as_str()))
@@ -644,6 +657,19 @@ mod tests {
         );
         let broken = event(r#","source":"/s","data_base64":"%""#);
         assert_eq!(broken, told("decode.cloudevents.data", "/data_base64", "another string"));
+    }
+
+    #[test]
+    fn the_data_are_of_the_type_that_the_attribute_says_where_the_property_says_nothing() {
+        let attribute = ("ce-datacontenttype", text("avro/binary"));
+        let of = |content_type, headers: &[(&str, HeaderValue)]| {
+            content_type_of(&message(content_type, headers)).map(str::to_owned)
+        };
+        let binary = [("ce-id", text("1")), attribute.clone()];
+        assert_eq!(of(None, &binary).as_deref(), Some("avro/binary"));
+        assert_eq!(of(Some("application/json"), &binary).as_deref(), Some("application/json"));
+        // No event, whatever one of its headers is called.
+        assert_eq!(of(None, &[attribute]), None);
     }
 
     #[test]
