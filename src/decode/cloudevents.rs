@@ -412,9 +412,7 @@ pub fn wrapped(attributes: &serde_json::Value, member: &str, data: &[u8]) -> Vec
 /// The data of the event in structured mode that `message`, whose body is `opened`, carries, and their media type; data that
 /// are a value of JSON as text. `None`: it is none.
 pub fn structured_data(message: &Message, opened: &[u8]) -> Option<(Option<String>, Vec<u8>)> {
-    Mode::of(message).ok().filter(|mode| *mode == Mode::Structured)?;
-    let read = |tape: &Tape<'_>| {
-        let (attributes, data) = Attributes::of_json(tape.root()).ok()?;
+    let read = |attributes: &Attributes, data: Data<'_>| {
         let data = match data {
             Data::Bytes(bytes, _) => bytes.into_owned(),
             Data::Value(value) => {
@@ -425,15 +423,28 @@ pub fn structured_data(message: &Message, opened: &[u8]) -> Option<(Option<Strin
         };
         Some((attributes.content_type().map(str::to_owned), data))
     };
-    JsonDecoder::new(WIDEST).decode(opened, read).ok()?
+    of_structured(message, opened, read)
 }
 
-/// The data that stand as base64 in `opened`, the body of a `message` that says it is in structured mode.
-pub fn base64_data(message: &Message, opened: &[u8]) -> Option<Vec<u8>> {
-    if !says_structured(message) {
-        return None;
-    }
-    let read = |tape: &Tape<'_>| BASE64.decode(tape.root().get("data_base64")?.as_str()?).ok();
+/// The same of data that stand there as bytes, in base64 or as text.
+pub fn structured_bytes(message: &Message, opened: &[u8]) -> Option<Vec<u8>> {
+    let read = |_: &Attributes, data: Data<'_>| match data {
+        Data::Bytes(bytes, _) => Some(bytes.into_owned()),
+        Data::Value(_) => None,
+    };
+    of_structured(message, opened, read)
+}
+
+fn of_structured<R>(
+    message: &Message,
+    opened: &[u8],
+    read: impl FnOnce(&Attributes, Data<'_>) -> Option<R>,
+) -> Option<R> {
+    Mode::of(message).ok().filter(|mode| *mode == Mode::Structured)?;
+    let read = |tape: &Tape<'_>| {
+        let (attributes, data) = Attributes::of_json(tape.root()).ok()?;
+        read(&attributes, data)
+    };
     JsonDecoder::new(WIDEST).decode(opened, read).ok()?
 }
 
@@ -692,12 +703,20 @@ mod tests {
     #[test]
     fn data_within_the_event_are_found_without_judging_it() {
         let of = |content_type, body: &str| Message { body: body.into(), ..message(content_type, &[]) };
-        let based = of(Some(STRUCTURED), r#"{"data_base64":"AAAAAAc="}"#);
-        assert_eq!(base64_data(&based, &based.body).as_deref(), Some(&b"\0\0\0\0\x07"[..]));
-        let unsaid = of(None, r#"{"data_base64":"AAAAAAc="}"#);
-        assert_eq!(base64_data(&unsaid, &unsaid.body), None);
-        let event = of(None, r#"{"type":"t","id":"1","source":"/s","specversion":"1.0","data":{"a":1.50}}"#);
-        assert_eq!(structured_data(&event, &event.body), Some((None, br#"{"a":1.50}"#.to_vec())));
-        assert_eq!(structured_data(&unsaid, &unsaid.body), None);
+        let event = |data: &str| format!(r#"{{"type":"t","id":"1","source":"/s","specversion":"1.0",{data}}}"#);
+        let bytes = |message: Message| structured_bytes(&message, &message.body);
+        for content_type in [Some(STRUCTURED), Some("application/json"), None] {
+            let found = bytes(of(content_type, &event(r#""data_base64":"AAAAAAc=""#)));
+            assert_eq!(found.as_deref(), Some(&b"\0\0\0\0\x07"[..]), "{content_type:?}");
+        }
+        let said = bytes(of(None, &event(r#""datacontenttype":"text/plain","data":"a""#)));
+        assert_eq!(said.as_deref(), Some(&b"a"[..]));
+        assert_eq!(bytes(of(None, &event(r#""data":"a""#))), None);
+        let binary = message(None, &[("ce-id", text("1"))]);
+        assert_eq!(structured_bytes(&binary, event(r#""data_base64":"AAAAAAc=""#).as_bytes()), None);
+        let plain = of(None, &event(r#""data":{"a":1.50}"#));
+        assert_eq!(structured_data(&plain, &plain.body), Some((None, br#"{"a":1.50}"#.to_vec())));
+        let none = of(None, r#"{"data_base64":"AAAAAAc="}"#);
+        assert_eq!((structured_data(&none, &none.body), structured_bytes(&none, &none.body)), (None, None));
     }
 }
