@@ -243,7 +243,11 @@ impl Reading<'_> {
                 Data::Bytes(body, at) => {
                     let content_type = attributes.content_type();
                     let read = self.bytes(Bytes { body: &body, content_type, envelope, at }, then);
-                    read.map_err(|unread| unread.without_offsets().below(at))
+                    read.map_err(|unread| match unread.event {
+                        // Of no type is an event as a whole, in whichever form its data are.
+                        None => unread,
+                        Some(_) => unread.without_offsets().below(at),
+                    })
                 }
             }
         });
