@@ -94,9 +94,11 @@ fn plain(event: &Json) -> Option<(Map<String, Json>, Plain)> {
     let attributes = members.iter().filter(|(name, value)| !data.contains(&&***name) && !value.is_null());
     let attributes: Map<String, Json> = attributes.map(|(name, value)| (name.clone(), value.clone())).collect();
     let is_attribute = |value: &Json| value.is_string() || value.is_boolean() || value.is_i64();
+    let is_name = |name: &str| !name.is_empty() && name.chars().all(|letter| matches!(letter, 'a'..='z' | '0'..='9'));
     let is_text = |name: &&str| attributes.get(*name).is_none_or(Json::is_string);
     let is_set = |name: &&str| attributes.get(*name).and_then(Json::as_str).is_some_and(|text| !text.is_empty());
-    let whole = attributes.values().all(is_attribute) && TEXTS.iter().all(|name| is_text(name));
+    let whole = attributes.iter().all(|(name, value)| is_name(name) && is_attribute(value))
+        && TEXTS.iter().all(|name| is_text(name));
     if !whole || !REQUIRED.iter().all(|name| is_set(name)) || attributes["specversion"] != "1.0" {
         return None;
     }

@@ -57,6 +57,7 @@ pub struct Attributes(Vec<(String, Attribute)>);
 enum Attribute {
     Text(String),
     Bool(bool),
+    /// The specification gives whole numbers 32 bits; some of its SDKs write larger ones, of which no digit is lost.
     Integer(i64),
 }
 
@@ -133,13 +134,19 @@ fn headers(message: &Message) -> &[(String, HeaderValue)] {
     message.properties.headers.as_deref().unwrap_or_default()
 }
 
-/// The attribute that a header of that name is.
+/// Whether an attribute may have that name (section "naming conventions" of the specification).
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+}
+
+/// The attribute that a header of that name is. What no attribute may be called is a header and no more, such as
+/// `ce-customer-id`.
 fn attribute_name(header: &str) -> Option<String> {
     let rest = PREFIXES.iter().find_map(|prefix| {
         let (start, rest) = header.split_at_checked(prefix.len())?;
         start.eq_ignore_ascii_case(prefix).then_some(rest)
     });
-    rest.filter(|name| !name.is_empty()).map(str::to_ascii_lowercase)
+    rest.map(str::to_ascii_lowercase).filter(|name| is_name(name) || DATA.contains(&name.as_str()))
 }
 
 impl Attributes {
@@ -277,6 +284,7 @@ impl Collected {
     fn add(&mut self, name: &str, value: Result<Option<Attribute>, Odd>) {
         let value = match value {
             Ok(None) => return,
+            Ok(Some(_)) if !is_name(name) => return self.note(name, "lower-case letters and digits", "another name"),
             Ok(Some(value)) => value,
             Err(Odd { expected, actual }) => return self.note(name, expected, actual),
         };
@@ -577,6 +585,32 @@ mod tests {
                 ("decode.cloudevents.attribute", "headers/{*}", "data"),
             ]
         );
+    }
+
+    #[test]
+    fn names_of_attributes_are_lower_case_letters_and_digits() {
+        let event = |members: &str| {
+            let event = format!(r#"{{"specversion":"1.0","id":"1","source":"/s","type":"t","data":1,{members}}}"#);
+            structured(&event).map(|(attributes, _)| attributes).map_err(|told| told[0].clone())
+        };
+        let odd = |path: &str, actual: &str| {
+            Err(("decode.cloudevents.attribute".to_owned(), path.to_owned(), actual.to_owned()))
+        };
+        for name in ["customerId", "customer_id", "customer-id", "", "ü"] {
+            assert_eq!(event(&format!(r#""{name}":"x""#)), odd("/{*}", "another name"), "{name}");
+            assert!(event(&format!(r#""{name}":null"#)).is_ok(), "not set: {name}");
+        }
+        assert!(event(r#""n2":2147483648"#).expect("an event").ends_with(r#","n2":2147483648}"#));
+        let headers = |name: &str, value| {
+            let required = REQUIRED.map(|name| (name, text(if name == "specversion" { "1.0" } else { "x" })));
+            let mut headers: Vec<_> = required.map(|(name, value)| (format!("ce-{name}"), value)).to_vec();
+            headers.push((name.to_owned(), value));
+            let properties = Properties { headers: Some(headers), ..Properties::default() };
+            Attributes::of_headers(&Message { properties, ..Message::default() })
+        };
+        // It says of no attribute that it is one: a header among others.
+        let beside = headers("ce-customer-id", text("7")).expect("an event");
+        assert_eq!(beside, headers("customer-id", text("7")).expect("an event"));
     }
 
     #[test]
