@@ -257,6 +257,9 @@ def cloud_events():
     ]:
         yield bytes([choice]) + b"{" + members.encode() + b"}"
     yield b'\0[{"specversion":"1.0"}]'
+    # Media types of their own, of at most eleven bytes.
+    yield bytes([12, 9]) + b"text/json" + b"{" + whole.encode() + b',"data":{"n":1}}'
+    yield bytes([13, 10]) + b"text/plain" + b"\4" + b"".join(bytes([place * 5, 0]) for place in range(4))
     # Prefix and name, then a text or a header of any type.
     needed = b"".join(bytes([place * 5 + prefix, 0]) for place, prefix in enumerate([0, 1, 2, 3]))
     yield b"\5\4" + needed

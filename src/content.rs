@@ -9,7 +9,7 @@ use std::io::{self, Read, Write};
 
 use flate2::bufread::{DeflateDecoder, ZlibDecoder};
 use flate2::read::MultiGzDecoder;
-use flate2::write::{GzEncoder, ZlibEncoder};
+use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
 use lz4_flex::frame::{FrameDecoder as Lz4Decoder, FrameEncoder as Lz4Encoder};
 use snap::read::FrameDecoder as SnappyDecoder;
 use snap::write::FrameEncoder as SnappyEncoder;
@@ -85,11 +85,17 @@ impl Encoding {
 
     /// `plain`, compressed as `before` was, if that is so compressed.
     pub fn close_as(self, plain: &[u8], before: &[u8]) -> Vec<u8> {
-        let was_block = || read_snappy_block(before, BYTES_MAX, &mut Vec::new()).is_ok();
-        if self == Encoding::Snappy && !before.starts_with(SNAPPY_STREAM) && was_block() {
-            return snap::raw::Encoder::new().compress_vec(plain).expect("a body is far shorter than 4 GiB");
+        let was_so = || self.open_into(before, BYTES_MAX, &mut Vec::new()).is_ok();
+        match self {
+            Encoding::Snappy if !before.starts_with(SNAPPY_STREAM) && was_so() => {
+                snap::raw::Encoder::new().compress_vec(plain).expect("a body is far shorter than 4 GiB")
+            }
+            Encoding::Deflate if !is_zlib(before) && was_so() => {
+                let encoder = DeflateEncoder::new(Vec::new(), flate2::Compression::default());
+                written(encoder, plain).and_then(DeflateEncoder::finish).expect("a Vec takes all bytes")
+            }
+            _ => self.close(plain),
         }
-        self.close(plain)
     }
 
     /// `plain`, compressed; of deflate as zlib, of snappy in frames.
@@ -238,7 +244,6 @@ pub fn opened_as(encoding: Encoding, body: &[u8]) -> Cow<'_, [u8]> {
 
 #[cfg(test)]
 mod tests {
-    use flate2::write::DeflateEncoder;
     use proptest::prelude::*;
 
     use super::*;
@@ -383,6 +388,30 @@ mod tests {
         let framed = Encoding::Snappy.close(body);
         for before in [&framed[..], b"{}"] {
             assert!(Encoding::Snappy.close_as(b"{}", before).starts_with(SNAPPY_STREAM));
+        }
+    }
+
+    #[test]
+    fn bare_deflate_stays_bare() {
+        let deflated = |plain: &[u8]| {
+            let encoder = DeflateEncoder::new(Vec::new(), flate2::Compression::default());
+            written(encoder, plain).and_then(DeflateEncoder::finish).expect("a Vec takes all")
+        };
+        let mended = Encoding::Deflate.close_as(b"{}", &deflated(b"{\"a\":1}"));
+        assert_eq!(mended, deflated(b"{}"));
+        // Of what was zlib, or nothing that can be read, it is zlib.
+        for before in [Encoding::Deflate.close(b"{\"a\":1}"), b"{}".to_vec()] {
+            assert!(is_zlib(&Encoding::Deflate.close_as(b"{}", &before)));
+        }
+    }
+
+    #[test]
+    fn what_follows_a_body_is_refused_byte_by_byte() {
+        for encoding in ALL {
+            for byte in 0..=u8::MAX {
+                let trailing = message([encoding.close(b"{}"), vec![byte]].concat(), encoding.as_str());
+                assert_eq!(opening(&trailing, 10), Err(Closed::Broken(encoding)), "{encoding:?} {byte:02x}");
+            }
         }
     }
 

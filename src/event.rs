@@ -48,14 +48,19 @@ impl Message {
         twox_hash::XxHash3_128::oneshot(&self.body).to_be_bytes()
     }
 
-    /// What its header `traceparent` says; `None` where that is not what it has to be.
+    /// What its header `traceparent` says, or that of the CloudEvent in it; `None` where neither is what it has to be.
     pub fn trace_parent(&self) -> Option<TraceParent<'_>> {
         let headers = self.properties.headers.as_ref()?;
-        let value = headers.iter().find_map(|(name, value)| match value {
-            HeaderValue::Text(text) | HeaderValue::Bytes(text) if TRACE_HEADERS.contains(&name.as_str()) => Some(text),
-            _ => None,
-        })?;
-        TraceParent::parse(std::str::from_utf8(value).ok()?)
+        let parent = |asked: &&str| {
+            let mut values = headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case(asked));
+            values.find_map(|(_, value)| match value {
+                HeaderValue::Text(text) | HeaderValue::Bytes(text) => {
+                    TraceParent::parse(std::str::from_utf8(text).ok()?)
+                }
+                _ => None,
+            })
+        };
+        TRACE_HEADERS.iter().find_map(parent)
     }
 
     /// The trace it is part of, 32 hexadecimal digits.
@@ -64,8 +69,11 @@ impl Message {
     }
 }
 
-/// What names a trace: the header of W3C, and the same as CloudEvents carry it over AMQP.
-const TRACE_HEADERS: [&str; 3] = ["traceparent", "cloudEvents:traceparent", "cloudEvents_traceparent"];
+/// What names a trace, in whatever case, the first first: the header of W3C, which tells of this message, and the extension of
+/// CloudEvents in binary mode, which tells of where the event began
+/// (<https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/extensions/distributed-tracing.md>).
+const TRACE_HEADERS: [&str; 5] =
+    ["traceparent", "cloudEvents:traceparent", "cloudEvents_traceparent", "ce-traceparent", "ce_traceparent"];
 
 /// A place in a trace (<https://www.w3.org/TR/trace-context/#traceparent-header>).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -246,6 +254,27 @@ mod tests {
             assert_eq!(trace(broken), None, "{broken}");
         }
         assert_eq!(Message::default().trace_id(), None);
+    }
+
+    #[test]
+    fn the_header_of_a_message_counts_before_that_of_the_cloud_event_in_it() {
+        let trace = |headers: &[(&str, &str)]| {
+            let header =
+                |(name, value): &(&str, &str)| ((*name).to_owned(), HeaderValue::Text(value.as_bytes().into()));
+            let headers = Some(headers.iter().map(header).collect());
+            let properties = Properties { headers, ..Properties::default() };
+            Message { properties, ..Message::default() }.trace_id().map(str::to_owned)
+        };
+        let (hop, event) = ("4bf92f3577b34da6a3ce929d0e0e4736", "0af7651916cd43dd8448eb211c80319c");
+        let of = |id: &str| format!("00-{id}-00f067aa0ba902b7-01");
+        let (of_hop, of_event) = (of(hop), of(event));
+        // In the order in which the client library gives them.
+        let both = [("cloudEvents:traceparent", &*of_event), ("traceparent", &of_hop)];
+        assert_eq!(trace(&both).as_deref(), Some(hop));
+        assert_eq!(trace(&[both[0], ("traceparent", "none")]).as_deref(), Some(event));
+        for name in ["cloudEvents_traceparent", "ce-traceparent", "ce_traceparent", "CE-TraceParent", "TraceParent"] {
+            assert_eq!(trace(&[(name, &of_event)]).as_deref(), Some(event), "{name}");
+        }
     }
 
     #[test]

@@ -284,6 +284,14 @@ impl Rejection {
         Self { issues_dropped, ..self }
     }
 
+    /// The same with `issues_max` issues, at least one; those beyond are counted.
+    pub fn at_most(mut self, issues_max: usize) -> Self {
+        let kept = issues_max.clamp(1, self.issues.len());
+        self.issues_dropped += self.issues.len() - kept;
+        self.issues.truncate(kept);
+        self
+    }
+
     /// The same, with the issue first that ranks highest; among equals the order stays.
     pub fn ranked(mut self, rank: impl Fn(&Issue) -> i64) -> Self {
         self.issues.sort_by_key(|issue| std::cmp::Reverse(rank(issue)));

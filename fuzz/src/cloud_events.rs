@@ -13,7 +13,7 @@ use super::check_places;
 
 const LIMITS: Limits = Limits { body_bytes_max: 1 << 20, depth_max: 20 };
 
-/// Media types of bodies, by the first byte; those of the data are in the event.
+/// Media types of bodies, by the first byte; those of the data are in the event. Beyond them it is any text.
 const CONTENT_TYPES: [Option<&str>; 6] = [
     Some(cloudevents::STRUCTURED),
     None,
@@ -44,11 +44,45 @@ const TEXTS: [&str; 8] = ["specversion", "id", "source", "type", "time", "subjec
 /// By the first byte a body in the JSON format, or headers.
 pub fn cloud_events(input: &[u8]) {
     let Some((choice, rest)) = input.split_first() else { return };
-    let content_type = CONTENT_TYPES[usize::from(choice >> 1) % CONTENT_TYPES.len()].map(str::to_owned);
+    let mut bytes = Bytes(rest);
+    let content_type = match CONTENT_TYPES.get(usize::from(choice >> 1) % (CONTENT_TYPES.len() + 1)) {
+        Some(content_type) => content_type.map(str::to_owned),
+        None => Some(bytes.text()),
+    };
     match choice % 2 {
-        0 => structured(content_type, rest),
-        _ => binary(content_type, Bytes(rest)),
+        0 => structured(content_type, bytes.0),
+        _ => binary(content_type, bytes),
     }
+}
+
+/// How a message carries its event, by another reading of what it says; `None`: in a way that is not taken.
+fn plain_mode(content_type: Option<&str>, headers: &[(String, HeaderValue)]) -> Option<Mode> {
+    let essence = content_type.map(|text| text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
+    match essence.as_deref() {
+        Some("application/cloudevents" | cloudevents::STRUCTURED) => return Some(Mode::Structured),
+        Some(essence) if essence.starts_with("application/cloudevents") => return None,
+        _ => {}
+    }
+    let is_required = |header: &str| {
+        let header = header.to_ascii_lowercase();
+        let prefixes = ["cloudevents:", "cloudevents_", "ce-", "ce_"];
+        prefixes.iter().any(|prefix| REQUIRED.iter().any(|name| header == format!("{prefix}{name}")))
+    };
+    match headers.iter().any(|(name, _)| is_required(name)) {
+        true => Some(Mode::Binary),
+        false => Some(Mode::Structured),
+    }
+}
+
+fn check_mode(message: &Message) -> Option<Mode> {
+    let headers = message.properties.headers.as_deref().unwrap_or_default();
+    let expected = plain_mode(message.properties.content_type.as_deref(), headers);
+    let mode = Mode::of(message);
+    if let Err(rejection) = &mode {
+        check_places(rejection, &message.body);
+    }
+    assert_eq!(mode.ok(), expected);
+    expected
 }
 
 /// What is taken of a body is what serde_json finds in it, by the rules of the JSON format; and it is read again from what is
@@ -56,7 +90,7 @@ pub fn cloud_events(input: &[u8]) {
 fn structured(content_type: Option<String>, body: &[u8]) {
     let properties = Properties { content_type, ..Properties::default() };
     let message = Message { body: body.to_vec(), properties, ..Message::default() };
-    let is_structured = Mode::of(&message).is_ok_and(|mode| mode == Mode::Structured);
+    let is_structured = check_mode(&message) == Some(Mode::Structured);
     let decoded = JsonDecoder::new(LIMITS).decode(body, |tape| {
         let theirs: Json = serde_json::from_slice(body).expect("what we decode is JSON");
         match Attributes::of_json(tape.root()) {
@@ -77,6 +111,9 @@ fn structured(content_type: Option<String>, body: &[u8]) {
     });
     let expected = decoded.ok().flatten().filter(|_| is_structured);
     let data = cloudevents::structured_data(&message, body);
+    // What stands there as bytes is found as them, too.
+    let bytes = cloudevents::structured_bytes(&message, body);
+    assert!(bytes.is_none_or(|bytes| data.as_ref().is_some_and(|(_, data)| *data == bytes)));
     assert_eq!(data.map(|(content_type, _)| content_type), expected);
     cloudevents::identity_hash(&message);
 }
@@ -94,9 +131,11 @@ fn plain(event: &Json) -> Option<(Map<String, Json>, Plain)> {
     let attributes = members.iter().filter(|(name, value)| !data.contains(&&***name) && !value.is_null());
     let attributes: Map<String, Json> = attributes.map(|(name, value)| (name.clone(), value.clone())).collect();
     let is_attribute = |value: &Json| value.is_string() || value.is_boolean() || value.is_i64();
+    let is_name = |name: &str| !name.is_empty() && name.chars().all(|letter| matches!(letter, 'a'..='z' | '0'..='9'));
     let is_text = |name: &&str| attributes.get(*name).is_none_or(Json::is_string);
     let is_set = |name: &&str| attributes.get(*name).and_then(Json::as_str).is_some_and(|text| !text.is_empty());
-    let whole = attributes.values().all(is_attribute) && TEXTS.iter().all(|name| is_text(name));
+    let whole = attributes.iter().all(|(name, value)| is_name(name) && is_attribute(value))
+        && TEXTS.iter().all(|name| is_text(name));
     if !whole || !REQUIRED.iter().all(|name| is_set(name)) || attributes["specversion"] != "1.0" {
         return None;
     }
@@ -163,7 +202,7 @@ fn binary(content_type: Option<String>, mut bytes: Bytes<'_>) {
     let headers = (0..bytes.byte() % 8).map(|_| header(&mut bytes)).collect();
     let properties = Properties { content_type, headers: Some(headers), ..Properties::default() };
     let message = Message { body: b"{}".to_vec(), properties, ..Message::default() };
-    let _ = Mode::of(&message);
+    check_mode(&message);
     cloudevents::identity_hash(&message);
     match Attributes::of_headers(&message) {
         Err(rejection) => check_places(&rejection, &message.body),

@@ -14,7 +14,9 @@ use opentelemetry::{Context, KeyValue};
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SdkTracer, SdkTracerProvider};
+use opentelemetry_sdk::trace::{
+    BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracer, SdkTracerProvider, SpanLimits,
+};
 use tokio::runtime::Handle;
 use tracing::warn;
 
@@ -67,8 +69,13 @@ impl Otlp {
             KeyValue::new("service.instance.id", instance.to_owned()),
         ]);
         let processor = BatchSpanProcessor::builder(exporter).with_batch_config(batches).build();
-        let provider =
-            SdkTracerProvider::builder().with_span_processor(processor).with_resource(resource.build()).build();
+        // Both said: else the library takes what the environment has for other programs (OTEL_TRACES_SAMPLER and its like).
+        let provider = SdkTracerProvider::builder()
+            .with_sampler(Sampler::AlwaysOn)
+            .with_span_limits(SpanLimits::default())
+            .with_span_processor(processor)
+            .with_resource(resource.build())
+            .build();
         Ok(Self { tracer: provider.tracer("parqueduct"), provider })
     }
 

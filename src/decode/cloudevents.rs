@@ -3,6 +3,7 @@
 //! RabbitMQ name them). What the data are is not looked at here.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -15,6 +16,9 @@ use crate::value::{Node, Tape, Value, write_json_string};
 
 /// Attributes that every event has, as texts.
 const REQUIRED: [&str; 4] = ["specversion", "id", "source", "type"];
+
+/// Those of which the specification says what they are, the required ones first; all others are extensions.
+const KNOWN: [&str; 8] = ["specversion", "id", "source", "type", "time", "subject", "dataschema", "datacontenttype"];
 
 /// What the names of headers begin with that are attributes: those of the binding for AMQP, that of the binding for RabbitMQ,
 /// and that of the binding for Kafka, which some senders take over. In whatever case.
@@ -53,6 +57,7 @@ pub struct Attributes(Vec<(String, Attribute)>);
 enum Attribute {
     Text(String),
     Bool(bool),
+    /// The specification gives whole numbers 32 bits; some of its SDKs write larger ones, of which no digit is lost.
     Integer(i64),
 }
 
@@ -107,6 +112,19 @@ fn media_type(message: &Message) -> Option<String> {
     message.properties.content_type.as_deref().map(essence)
 }
 
+/// The media type of the data in `message`, of a CloudEvent in binary mode by its attribute where the property says nothing.
+pub(super) fn content_type_of(message: &Message) -> Option<&str> {
+    let attribute = || {
+        let is_asked = |name: &str| attribute_name(name).is_some_and(|name| name == "datacontenttype");
+        headers(message).iter().find_map(|(name, value)| match value {
+            HeaderValue::Text(text) if is_asked(name) => std::str::from_utf8(text).ok(),
+            _ => None,
+        })
+    };
+    let is_binary = || Mode::of(message).is_ok_and(|mode| mode == Mode::Binary);
+    message.properties.content_type.as_deref().or_else(|| attribute().filter(|_| is_binary()))
+}
+
 /// Whether `message` says that its body is an event in the JSON format.
 pub fn says_structured(message: &Message) -> bool {
     media_type(message).is_some_and(|essence| [PREFIX, STRUCTURED].contains(&essence.as_str()))
@@ -116,13 +134,19 @@ fn headers(message: &Message) -> &[(String, HeaderValue)] {
     message.properties.headers.as_deref().unwrap_or_default()
 }
 
-/// The attribute that a header of that name is.
+/// Whether an attribute may have that name (section "naming conventions" of the specification).
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+}
+
+/// The attribute that a header of that name is. What no attribute may be called is a header and no more, such as
+/// `ce-customer-id`.
 fn attribute_name(header: &str) -> Option<String> {
     let rest = PREFIXES.iter().find_map(|prefix| {
         let (start, rest) = header.split_at_checked(prefix.len())?;
         start.eq_ignore_ascii_case(prefix).then_some(rest)
     });
-    rest.filter(|name| !name.is_empty()).map(str::to_ascii_lowercase)
+    rest.map(str::to_ascii_lowercase).filter(|name| is_name(name) || DATA.contains(&name.as_str()))
 }
 
 impl Attributes {
@@ -141,7 +165,7 @@ impl Attributes {
             }
         }
         if let Some(content_type) = &message.properties.content_type {
-            found.attributes.retain(|(name, _)| name != "datacontenttype");
+            found.attributes.remove("datacontenttype");
             found.add("datacontenttype", Ok(Some(Attribute::Text(content_type.clone()))));
         }
         found.whole()
@@ -246,12 +270,13 @@ impl Attributes {
     }
 }
 
-/// Attributes as they are met, and what is wrong with them.
+/// Attributes as they are met, and what is wrong with them. An event may have as many as fit in it, so each is looked up.
 #[derive(Default)]
 struct Collected {
     /// What paths begin with.
     at: &'static str,
-    attributes: Vec<(String, Attribute)>,
+    attributes: BTreeMap<String, Attribute>,
+    /// Each once: of extensions only their kinds are told apart.
     issues: Vec<Issue>,
 }
 
@@ -259,52 +284,67 @@ impl Collected {
     fn add(&mut self, name: &str, value: Result<Option<Attribute>, Odd>) {
         let value = match value {
             Ok(None) => return,
+            Ok(Some(_)) if !is_name(name) => return self.note(name, "lower-case letters and digits", "another name"),
             Ok(Some(value)) => value,
             Err(Odd { expected, actual }) => return self.note(name, expected, actual),
         };
-        match self.attributes.iter().find(|(known, _)| known == name) {
-            Some((_, known)) if *known != value => self.note(name, "one value", "several"),
+        match self.attributes.get(name) {
+            Some(known) if *known != value => self.note(name, "one value", "several"),
             Some(_) => {}
-            None => self.attributes.push((name.to_owned(), value)),
+            None => _ = self.attributes.insert(name.to_owned(), value),
         }
     }
 
     fn note(&mut self, name: &str, expected: &str, actual: &str) {
-        self.issues.push(Issue::at(Code::CloudEventsAttribute, &self.path(name), expected, actual));
+        self.add_issue(Issue::at(Code::CloudEventsAttribute, &self.path(name), expected, actual));
+    }
+
+    fn add_issue(&mut self, issue: Issue) {
+        if !self.issues.contains(&issue) {
+            self.issues.push(issue);
+        }
     }
 
     fn path(&self, name: &str) -> String {
         // Senders make up the names of extensions: they are no part of a group.
-        let known = [&REQUIRED[..], &["time", "subject", "dataschema", "datacontenttype"]].concat();
-        format!("{}/{}", self.at, if known.contains(&name) { name } else { "{*}" })
+        format!("{}/{}", self.at, if KNOWN.contains(&name) { name } else { "{*}" })
     }
 
     fn whole(mut self) -> Result<Attributes, Rejection> {
         for name in REQUIRED {
             let path = self.path(name);
-            match self.attributes.iter().find(|(known, _)| known == name) {
-                Some((_, Attribute::Text(text))) if text.is_empty() => self.note(name, "a text", "an empty one"),
-                Some((_, Attribute::Text(text))) if name == "specversion" && text != "1.0" => {
+            match self.attributes.get(name) {
+                Some(Attribute::Text(text)) if text.is_empty() => self.note(name, "a text", "an empty one"),
+                Some(Attribute::Text(text)) if name == "specversion" && text != "1.0" => {
                     self.note(name, "1.0", "another version");
                 }
-                Some((_, Attribute::Text(_))) => {}
-                Some((_, Attribute::Bool(_))) => self.note(name, "a text", "a boolean"),
-                Some((_, Attribute::Integer(_))) => self.note(name, "a text", "a number"),
+                Some(Attribute::Text(_)) => {}
+                Some(Attribute::Bool(_)) => self.note(name, "a text", "a boolean"),
+                Some(Attribute::Integer(_)) => self.note(name, "a text", "a number"),
                 None if self.issues.iter().any(|issue| issue.path == path) => {}
-                None => self.issues.push(Issue::at(Code::CloudEventsRequired, &path, "", "")),
+                None => self.add_issue(Issue::at(Code::CloudEventsRequired, &path, "", "")),
             }
         }
-        for name in ["time", "subject", "dataschema", "datacontenttype"] {
-            if self.attributes.iter().any(|(known, value)| known == name && !matches!(value, Attribute::Text(_))) {
+        for name in &KNOWN[REQUIRED.len()..] {
+            if self.attributes.get(*name).is_some_and(|value| !matches!(value, Attribute::Text(_))) {
                 self.note(name, "a text", "another value");
             }
         }
         if !self.issues.is_empty() {
+            // In an order of their own: the first names the group, which is not for the order of members or headers to say.
+            let place = |issue: &Issue| {
+                let is = |name: &&str| issue.path.rsplit('/').next() == Some(*name);
+                KNOWN.iter().position(is).unwrap_or(KNOWN.len())
+            };
+            self.issues.sort_by(|one, two| {
+                (place(one), &one.expected, &one.actual).cmp(&(place(two), &two.expected, &two.actual))
+            });
             return Err(Rejection::new(self.issues));
         }
-        let place = |name: &str| REQUIRED.iter().position(|required| *required == name).unwrap_or(REQUIRED.len());
-        self.attributes.sort_by(|(one, _), (two, _)| (place(one), one).cmp(&(place(two), two)));
-        Ok(Attributes(self.attributes))
+        let required = REQUIRED.into_iter().filter_map(|name| self.attributes.remove_entry(name));
+        let mut attributes: Vec<_> = required.collect();
+        attributes.extend(self.attributes);
+        Ok(Attributes(attributes))
     }
 }
 
@@ -380,9 +420,7 @@ pub fn wrapped(attributes: &serde_json::Value, member: &str, data: &[u8]) -> Vec
 /// The data of the event in structured mode that `message`, whose body is `opened`, carries, and their media type; data that
 /// are a value of JSON as text. `None`: it is none.
 pub fn structured_data(message: &Message, opened: &[u8]) -> Option<(Option<String>, Vec<u8>)> {
-    Mode::of(message).ok().filter(|mode| *mode == Mode::Structured)?;
-    let read = |tape: &Tape<'_>| {
-        let (attributes, data) = Attributes::of_json(tape.root()).ok()?;
+    let read = |attributes: &Attributes, data: Data<'_>| {
         let data = match data {
             Data::Bytes(bytes, _) => bytes.into_owned(),
             Data::Value(value) => {
@@ -393,15 +431,28 @@ pub fn structured_data(message: &Message, opened: &[u8]) -> Option<(Option<Strin
         };
         Some((attributes.content_type().map(str::to_owned), data))
     };
-    JsonDecoder::new(WIDEST).decode(opened, read).ok()?
+    of_structured(message, opened, read)
 }
 
-/// The data that stand as base64 in `opened`, the body of a `message` that says it is in structured mode.
-pub fn base64_data(message: &Message, opened: &[u8]) -> Option<Vec<u8>> {
-    if !says_structured(message) {
-        return None;
-    }
-    let read = |tape: &Tape<'_>| BASE64.decode(tape.root().get("data_base64")?.as_str()?).ok();
+/// The same of data that stand there as bytes, in base64 or as text.
+pub fn structured_bytes(message: &Message, opened: &[u8]) -> Option<Vec<u8>> {
+    let read = |_: &Attributes, data: Data<'_>| match data {
+        Data::Bytes(bytes, _) => Some(bytes.into_owned()),
+        Data::Value(_) => None,
+    };
+    of_structured(message, opened, read)
+}
+
+fn of_structured<R>(
+    message: &Message,
+    opened: &[u8],
+    read: impl FnOnce(&Attributes, Data<'_>) -> Option<R>,
+) -> Option<R> {
+    Mode::of(message).ok().filter(|mode| *mode == Mode::Structured)?;
+    let read = |tape: &Tape<'_>| {
+        let (attributes, data) = Attributes::of_json(tape.root()).ok()?;
+        read(&attributes, data)
+    };
     JsonDecoder::new(WIDEST).decode(opened, read).ok()?
 }
 
@@ -412,13 +463,20 @@ const WIDEST: Limits = Limits { body_bytes_max: 64 << 20, depth_max: 512 };
 /// the body does not tell of it.
 pub fn identity_hash(message: &Message) -> [u8; 16] {
     let is_source = |name: &str| attribute_name(name).is_some_and(|name| name == "source");
-    let source = headers(message).iter().find(|(name, _)| is_source(name)).filter(|_| !says_structured(message));
-    match source {
-        Some((_, HeaderValue::Text(source))) => {
-            let of_source = Message { body: source.clone(), ..Message::default() }.body_hash();
+    let text = |(_, value): &(String, HeaderValue)| match value {
+        HeaderValue::Text(source) => Some(source.clone()),
+        other => match of_header("source", other) {
+            Ok(Some(Attribute::Text(source))) => Some(source.into_bytes()),
+            _ => None,
+        },
+    };
+    let mut sources = headers(message).iter().filter(|(name, _)| is_source(name) && !says_structured(message));
+    match sources.find_map(text) {
+        Some(source) => {
+            let of_source = Message { body: source, ..Message::default() }.body_hash();
             (u128::from_be_bytes(message.body_hash()) ^ u128::from_be_bytes(of_source)).to_be_bytes()
         }
-        _ => message.body_hash(),
+        None => message.body_hash(),
     }
 }
 
@@ -519,14 +577,62 @@ mod tests {
         assert_eq!(
             issues(&refused),
             [
-                ("decode.cloudevents.attribute", "headers/type", "several"),
-                ("decode.cloudevents.attribute", "headers/{*}", "a number with a fraction"),
-                ("decode.cloudevents.attribute", "headers/{*}", "data"),
                 ("decode.cloudevents.attribute", "headers/specversion", "another version"),
                 ("decode.cloudevents.attribute", "headers/id", "an empty one"),
                 ("decode.cloudevents.required", "headers/source", ""),
+                ("decode.cloudevents.attribute", "headers/type", "several"),
+                ("decode.cloudevents.attribute", "headers/{*}", "a number with a fraction"),
+                ("decode.cloudevents.attribute", "headers/{*}", "data"),
             ]
         );
+    }
+
+    #[test]
+    fn names_of_attributes_are_lower_case_letters_and_digits() {
+        let event = |members: &str| {
+            let event = format!(r#"{{"specversion":"1.0","id":"1","source":"/s","type":"t","data":1,{members}}}"#);
+            structured(&event).map(|(attributes, _)| attributes).map_err(|told| told[0].clone())
+        };
+        let odd = |path: &str, actual: &str| {
+            Err(("decode.cloudevents.attribute".to_owned(), path.to_owned(), actual.to_owned()))
+        };
+        for name in ["customerId", "customer_id", "customer-id", "", "ü"] {
+            assert_eq!(event(&format!(r#""{name}":"x""#)), odd("/{*}", "another name"), "{name}");
+            assert!(event(&format!(r#""{name}":null"#)).is_ok(), "not set: {name}");
+        }
+        assert!(event(r#""n2":2147483648"#).expect("an event").ends_with(r#","n2":2147483648}"#));
+        let headers = |name: &str, value| {
+            let required = REQUIRED.map(|name| (name, text(if name == "specversion" { "1.0" } else { "x" })));
+            let mut headers: Vec<_> = required.map(|(name, value)| (format!("ce-{name}"), value)).to_vec();
+            headers.push((name.to_owned(), value));
+            let properties = Properties { headers: Some(headers), ..Properties::default() };
+            Attributes::of_headers(&Message { properties, ..Message::default() })
+        };
+        // It says of no attribute that it is one: a header among others.
+        let beside = headers("ce-customer-id", text("7")).expect("an event");
+        assert_eq!(beside, headers("customer-id", text("7")).expect("an event"));
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_alike_in_whatever_order_it_stands() {
+        let event = |members: &str| structured(&format!(r#"{{"specversion":"1.0","id":"1",{members},"data":1}}"#));
+        let one = event(r#""x":[],"type":7,"y":1.5,"source":{}"#);
+        assert_eq!(one, event(r#""y":1.5,"source":{},"type":7,"x":[]"#));
+        let told = one.expect_err("refused");
+        let paths: Vec<&str> = told.iter().map(|(_, path, _)| path.as_str()).collect();
+        assert_eq!(paths, ["/source", "/type", "/{*}", "/{*}"]);
+    }
+
+    #[test]
+    fn attributes_without_number_neither_take_hours_nor_make_issues_without_number() {
+        const COUNT: usize = 300_000;
+        let event = |value: &str| {
+            let members: String = (0..COUNT).map(|number| format!(r#","x{number}":{value}"#)).collect();
+            structured(&format!(r#"{{"specversion":"1.0","id":"1","source":"/s","type":"t","data":1{members}}}"#))
+        };
+        let (attributes, _) = event("1").expect("an event");
+        assert!(attributes.starts_with(r#"{"specversion":"1.0","id":"1","source":"/s","type":"t","x0":1,"x1":1,"#));
+        assert_eq!(event("[]").expect_err("refused").len(), 1);
     }
 
     /// Code, path and what was found of an issue.
@@ -599,23 +705,52 @@ mod tests {
     }
 
     #[test]
+    fn the_data_are_of_the_type_that_the_attribute_says_where_the_property_says_nothing() {
+        let attribute = ("ce-datacontenttype", text("avro/binary"));
+        let of = |content_type, headers: &[(&str, HeaderValue)]| {
+            content_type_of(&message(content_type, headers)).map(str::to_owned)
+        };
+        let binary = [("ce-id", text("1")), attribute.clone()];
+        assert_eq!(of(None, &binary).as_deref(), Some("avro/binary"));
+        assert_eq!(of(Some("application/json"), &binary).as_deref(), Some("application/json"));
+        // No event, whatever one of its headers is called.
+        assert_eq!(of(None, &[attribute]), None);
+    }
+
+    #[test]
     fn events_of_two_sources_are_two_whatever_their_bodies() {
         let of = |source: &str| message(None, &[("ce-id", text("1")), ("ce-source", text(source))]);
         assert_ne!(identity_hash(&of("/a")), identity_hash(&of("/b")));
         assert_eq!(identity_hash(&of("/a")), identity_hash(&of("/a")));
         let structured = message(Some("application/cloudevents+json"), &[("ce-source", text("/a"))]);
         assert_eq!(identity_hash(&structured), structured.body_hash());
+        // As what they become, whatever their types.
+        let typed = |source| message(None, &[("ce-id", text("1")), ("ce-source", source)]);
+        assert_ne!(identity_hash(&typed(HeaderValue::I32(1))), identity_hash(&typed(HeaderValue::I32(2))));
+        assert_eq!(identity_hash(&typed(HeaderValue::I32(1))), identity_hash(&typed(text("1"))));
+        let (one, two) = (HeaderValue::Bytes(b"/a".to_vec()), HeaderValue::Bytes(b"/b".to_vec()));
+        assert_ne!(identity_hash(&typed(one)), identity_hash(&typed(two)));
+        let unset = message(None, &[("ce-source", HeaderValue::Void), ("cloudEvents:source", text("/a"))]);
+        assert_eq!(identity_hash(&unset), identity_hash(&of("/a")));
     }
 
     #[test]
     fn data_within_the_event_are_found_without_judging_it() {
         let of = |content_type, body: &str| Message { body: body.into(), ..message(content_type, &[]) };
-        let based = of(Some(STRUCTURED), r#"{"data_base64":"AAAAAAc="}"#);
-        assert_eq!(base64_data(&based, &based.body).as_deref(), Some(&b"\0\0\0\0\x07"[..]));
-        let unsaid = of(None, r#"{"data_base64":"AAAAAAc="}"#);
-        assert_eq!(base64_data(&unsaid, &unsaid.body), None);
-        let event = of(None, r#"{"type":"t","id":"1","source":"/s","specversion":"1.0","data":{"a":1.50}}"#);
-        assert_eq!(structured_data(&event, &event.body), Some((None, br#"{"a":1.50}"#.to_vec())));
-        assert_eq!(structured_data(&unsaid, &unsaid.body), None);
+        let event = |data: &str| format!(r#"{{"type":"t","id":"1","source":"/s","specversion":"1.0",{data}}}"#);
+        let bytes = |message: Message| structured_bytes(&message, &message.body);
+        for content_type in [Some(STRUCTURED), Some("application/json"), None] {
+            let found = bytes(of(content_type, &event(r#""data_base64":"AAAAAAc=""#)));
+            assert_eq!(found.as_deref(), Some(&b"\0\0\0\0\x07"[..]), "{content_type:?}");
+        }
+        let said = bytes(of(None, &event(r#""datacontenttype":"text/plain","data":"a""#)));
+        assert_eq!(said.as_deref(), Some(&b"a"[..]));
+        assert_eq!(bytes(of(None, &event(r#""data":"a""#))), None);
+        let binary = message(None, &[("ce-id", text("1"))]);
+        assert_eq!(structured_bytes(&binary, event(r#""data_base64":"AAAAAAc=""#).as_bytes()), None);
+        let plain = of(None, &event(r#""data":{"a":1.50}"#));
+        assert_eq!(structured_data(&plain, &plain.body), Some((None, br#"{"a":1.50}"#.to_vec())));
+        let none = of(None, r#"{"data_base64":"AAAAAAc="}"#);
+        assert_eq!((structured_data(&none, &none.body), structured_bytes(&none, &none.body)), (None, None));
     }
 }

@@ -65,10 +65,14 @@ impl Writers {
         self.len() == 0
     }
 
-    /// Takes over what `others` know.
+    /// Takes over what `others` know and these do not: events are judged by what is known already, and a dead letter that
+    /// says otherwise, of another registry or of one that was asked long ago, changes nothing of that.
     pub fn join(&self, others: &Writers) {
         let others = others.known.read().unwrap_or_else(PoisonError::into_inner).clone();
-        self.known.write().unwrap_or_else(PoisonError::into_inner).extend(others);
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        for (id, writer) in others {
+            known.entry(id).or_insert(writer);
+        }
     }
 
     /// All as text, for [`Writers::of_texts`].
@@ -325,6 +329,18 @@ mod tests {
         assert!(
             matches!(&again.get(2).expect("known").written, Written::Avro(types) if types.text().contains("\"b\""))
         );
+    }
+
+    #[test]
+    fn what_letters_know_of_schemas_changes_nothing_of_what_is_known() {
+        let of = |subject: &str| Writer { written: Written::Json, subjects: vec![subject.to_owned()] };
+        let (live, letters) = (Writers::default(), Writers::default());
+        live.learn(1, of("orders-value"));
+        letters.learn(1, of("another"));
+        letters.learn(2, of("paid-value"));
+        live.join(&letters);
+        let subjects = |id| live.get(id).expect("known").subjects.clone();
+        assert_eq!((subjects(1), subjects(2)), (vec!["orders-value".to_owned()], vec!["paid-value".to_owned()]));
     }
 
     #[test]

@@ -87,7 +87,7 @@ impl Wire {
         if cloudevents::says_structured(message) {
             return Cow::Owned(Wire::Json);
         }
-        self.told_as(message.properties.content_type.as_deref(), body)
+        self.told_as(cloudevents::content_type_of(message), body)
     }
 
     /// The same of one that is said to be of that media type.

@@ -223,7 +223,8 @@ impl Reading<'_> {
     ) -> Result<R, Unread> {
         // Of which type an event is that cannot be read, is known where there is one only.
         let event = (self.plan.events.len() == 1).then_some(0);
-        let unread = |rejection: Rejection| Unread { rejection, event, id: None };
+        let issues_max = self.plan.config.issues_max;
+        let unread = |rejection: Rejection| Unread { rejection: rejection.at_most(issues_max), event, id: None };
         let mode = Mode::of(self.message).map_err(unread)?;
         if mode == Mode::Binary {
             let attributes = Attributes::of_headers(self.message).map_err(unread)?;
@@ -242,7 +243,11 @@ impl Reading<'_> {
                 Data::Bytes(body, at) => {
                     let content_type = attributes.content_type();
                     let read = self.bytes(Bytes { body: &body, content_type, envelope, at }, then);
-                    read.map_err(|unread| unread.without_offsets().below(at))
+                    read.map_err(|unread| match unread.event {
+                        // Of no type is an event as a whole, in whichever form its data are.
+                        None => unread,
+                        Some(_) => unread.without_offsets().below(at),
+                    })
                 }
             }
         });
@@ -270,7 +275,8 @@ impl Reading<'_> {
             return Ok(then(place, event));
         }
         let attributes = event.envelope.map(|(attributes, _)| attributes);
-        let kind = select::kind(types, self.message, attributes, Some(event.root));
+        let opened_max = self.plan.config.body_bytes_max;
+        let kind = select::kind(types, self.message, attributes, Some(event.root), opened_max);
         Err(Unread { rejection: self.unknown.rejection(kind), event: None, id: id() })
     }
 
@@ -278,7 +284,7 @@ impl Reading<'_> {
     fn bytes<R>(&mut self, bytes: Bytes<'_>, then: &mut impl FnMut(usize, Event<'_>) -> R) -> Result<R, Unread> {
         let Bytes { body, content_type, envelope, at } = bytes;
         let Self { plan, writers, decoder_of, message, known, .. } = *self;
-        let types = &plan.config.events;
+        let (types, opened_max) = (&plan.config.events, plan.config.body_bytes_max);
         let attributes = envelope.map(|(attributes, _)| attributes);
         let id = || attributes.map(|attributes| attributes.id().to_owned());
         // What the first that could be decoded is told by, and why the first that could not be was refused.
@@ -296,7 +302,9 @@ impl Reading<'_> {
                     }
                     match plan.candidate(message, attributes, place + 1, writers) {
                         Some(next) if decoder_of[next] == decoder_of[first] => place = next,
-                        next => return Err((next, select::kind(types, message, attributes, Some(event.root)))),
+                        next => {
+                            return Err((next, select::kind(types, message, attributes, Some(event.root), opened_max)));
+                        }
                     }
                 }
             });
@@ -311,14 +319,16 @@ impl Reading<'_> {
                     // Only what a field decides may be of a type whose bodies are written otherwise.
                     let by_field = known.is_none() && types[first].when.field.is_some();
                     let mut others = (first + 1..types.len()).filter(|place| decoder_of[*place] != decoder_of[first]);
-                    others.find(|place| by_field && fits_message(&types[*place].when, message, attributes, writers))
+                    others.find(|place| {
+                        by_field && fits_message(&types[*place].when, message, attributes, writers, opened_max)
+                    })
                 }
             };
         }
         Err(match (kind, refused) {
             (None, Some(refused)) => refused,
             (kind, _) => {
-                let kind = kind.unwrap_or_else(|| select::kind(types, message, attributes, None));
+                let kind = kind.unwrap_or_else(|| select::kind(types, message, attributes, None, opened_max));
                 Unread { rejection: self.unknown.rejection(kind), event: None, id: id() }
             }
         })
@@ -351,7 +361,9 @@ impl Plan {
         from: usize,
         writers: &Writers,
     ) -> Option<usize> {
-        let fits = |place: &usize| fits_message(&self.config.events[*place].when, message, attributes, writers);
+        let fits = |place: &usize| {
+            fits_message(&self.config.events[*place].when, message, attributes, writers, self.config.body_bytes_max)
+        };
         (from..self.config.events.len()).find(fits)
     }
 }

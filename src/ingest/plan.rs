@@ -158,7 +158,7 @@ impl Plan {
     pub fn missing<'m>(&self, messages: impl Iterator<Item = &'m Message>) -> Vec<u32> {
         let named = self.config.events.iter().any(|event| event.framing == Framing::Confluent);
         match self.schemas.as_ref().filter(|_| named) {
-            Some(schemas) => schemas.missing(messages, self.config.body_bytes_max),
+            Some(schemas) => schemas.missing(messages, self.config.envelope, self.config.body_bytes_max),
             None => Vec::new(),
         }
     }

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::broker::Backoff;
-use crate::config;
+use crate::config::{self, Envelope};
 use crate::content::{self, Encoding};
 use crate::decode::{Writer, Writers, Written, cloudevents, id_of};
 use crate::event::Message;
@@ -63,14 +63,22 @@ impl Schemas {
         &self.writers
     }
 
-    /// The ids in the bodies of `messages` that the registry must be asked for. A body of more than `bytes_max` has none.
-    pub fn missing<'m>(&self, messages: impl Iterator<Item = &'m Message>, bytes_max: usize) -> Vec<u32> {
+    /// The ids in the bodies of `messages`, in that envelope, that the registry must be asked for. A body of more than
+    /// `bytes_max` has none.
+    pub fn missing<'m>(
+        &self,
+        messages: impl Iterator<Item = &'m Message>,
+        envelope: Envelope,
+        bytes_max: usize,
+    ) -> Vec<u32> {
         let mut missing = BTreeSet::new();
         // Most bodies name the same.
         let mut last = None;
         let mut plain = Vec::new();
         for message in messages {
-            let Some(id) = id_in(message, bytes_max, &mut plain).filter(|id| last != Some(*id)) else { continue };
+            let Some(id) = id_in(message, envelope, bytes_max, &mut plain).filter(|id| last != Some(*id)) else {
+                continue;
+            };
             last = Some(id);
             if self.writers.get(id).is_none() && self.registry.kept(id) != Some(Answer::Unknown) {
                 missing.insert(id);
@@ -160,14 +168,16 @@ impl Schemas {
     }
 }
 
-/// The id that the body begins with, once it is opened.
-pub(super) fn id_in(message: &Message, bytes_max: usize, plain: &mut Vec<u8>) -> Option<u32> {
+/// The id that the event begins with, once the body is opened, up to `bytes_max`.
+pub(super) fn id_in(message: &Message, envelope: Envelope, bytes_max: usize, plain: &mut Vec<u8>) -> Option<u32> {
     let opened = match Encoding::of(message) {
         None => &message.body,
         Some(_) => content::open(message, bytes_max, plain).ok()?,
     };
-    // A CloudEvent may have it as base64.
-    id_of(opened).or_else(|| id_of(&cloudevents::base64_data(message, opened)?))
+    match envelope {
+        Envelope::None => id_of(opened),
+        Envelope::CloudEvents => id_of(opened).or_else(|| id_of(&cloudevents::structured_bytes(message, opened)?)),
+    }
 }
 
 fn report(pipeline: &str, id: u32, not_yet: &NotYet, wait: Duration) {

@@ -14,16 +14,26 @@ use crate::rejection::{Code, Issue, Rejection};
 use crate::value::{Node, Value};
 
 /// Whether a message is of the type, as far as it can be told without its data; `attributes` are those of the CloudEvent in
-/// it.
-pub(super) fn fits_message(when: &When, message: &Message, attributes: Option<&Attributes>, writers: &Writers) -> bool {
+/// it. A body that is longer than `opened_max`, opened, is of no subject.
+pub(super) fn fits_message(
+    when: &When,
+    message: &Message,
+    attributes: Option<&Attributes>,
+    writers: &Writers,
+    opened_max: usize,
+) -> bool {
     let is = |asked: &Option<String>, found: Option<&str>| asked.is_none() || asked.as_deref() == found;
     let attribute = |name: &str| attributes.and_then(|attributes| attributes.text(name));
     let content_type = |asked: &String| content_type(message, attributes).is_some_and(|found| same_media(asked, found));
+    let subject = |asked: &String| {
+        let writer = schema_id(message, attributes, opened_max).and_then(|id| writers.get(id));
+        writer.is_some_and(|writer| writer.subjects.contains(asked))
+    };
     is(&when.message_type, kind_of(message, attributes))
         && is(&when.source, attribute("source"))
         && is(&when.dataschema, attribute("dataschema"))
         && when.content_type.as_ref().is_none_or(content_type)
-        && when.subject.as_ref().is_none_or(|subject| has_subject(message, subject, writers))
+        && when.subject.as_ref().is_none_or(subject)
         && when.routing_key.as_ref().is_none_or(|pattern| fits_topic(pattern, &message.routing_key))
         && when.header.as_ref().is_none_or(|(name, value)| header(message, name).as_deref() == Some(value))
 }
@@ -49,12 +59,9 @@ pub(super) fn fits_event(when: &When, event: Value<'_>) -> bool {
         .is_none_or(|(pointer, value)| event.pointer(pointer.segments()).and_then(text).as_deref() == Some(value))
 }
 
-/// Bodies are opened up to here to be told apart; those that are longer are of no subject.
-const OPENED_BYTES_MAX: usize = content::BYTES_MAX;
-
-fn has_subject(message: &Message, subject: &String, writers: &Writers) -> bool {
-    let writer = id_in(message, OPENED_BYTES_MAX, &mut Vec::new()).and_then(|id| writers.get(id));
-    writer.is_some_and(|writer| writer.subjects.contains(subject))
+fn schema_id(message: &Message, attributes: Option<&Attributes>, opened_max: usize) -> Option<u32> {
+    let envelope = if attributes.is_some() { Envelope::CloudEvents } else { Envelope::None };
+    id_in(message, envelope, opened_max, &mut Vec::new())
 }
 
 /// Two media types, in whatever case; parameters of the second do not count.
@@ -146,7 +153,8 @@ impl Wires {
 
     /// That of the first type the message can be of; of none: that of the first.
     fn of(&self, message: &Message, attributes: Option<&Attributes>) -> &Wire {
-        let fits = |(when, _): &&(When, Wire)| fits_message(when, message, attributes, &self.writers);
+        let fits =
+            |(when, _): &&(When, Wire)| fits_message(when, message, attributes, &self.writers, content::BYTES_MAX);
         &self.types.iter().find(fits).unwrap_or(&self.types[0]).1
     }
 }
@@ -183,12 +191,14 @@ impl Unknown {
     }
 }
 
-/// What the types are told apart by, as a message has it; its event is `event` if it was read.
+/// What the types are told apart by, as a message has it; its event is `event` if it was read. Of a body that is longer than
+/// `opened_max`, opened, nobody knows the schema.
 pub(super) fn kind(
     types: &[EventType],
     message: &Message,
     attributes: Option<&Attributes>,
     event: Option<Value<'_>>,
+    opened_max: usize,
 ) -> String {
     let asked = |what: fn(&When) -> bool| types.iter().any(|event| what(&event.when));
     let mut parts = Vec::new();
@@ -210,7 +220,7 @@ pub(super) fn kind(
         tell("content_type", content_type(message, attributes));
     }
     if types.iter().any(|event| event.framing == Framing::Confluent) {
-        let id = id_in(message, OPENED_BYTES_MAX, &mut Vec::new()).map(|id| id.to_string());
+        let id = schema_id(message, attributes, opened_max).map(|id| id.to_string());
         tell("schema id", id.as_deref());
     }
     let headers: BTreeSet<&str> =
@@ -235,6 +245,8 @@ pub(super) fn kind(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::content::Encoding;
+    use crate::decode::{Writer, Written};
     use crate::event::Properties;
 
     #[test]
@@ -276,7 +288,7 @@ mod tests {
             header: Some(("version".to_owned(), "2".to_owned())),
             ..When::default()
         };
-        let fits = |when: &When| fits_message(when, &message, None, &none);
+        let fits = |when: &When| fits_message(when, &message, None, &none, 100);
         assert!(fits(&When::default()) && fits(&asked));
         let others = [
             When { message_type: Some("Order".to_owned()), ..asked.clone() },
@@ -289,6 +301,21 @@ mod tests {
     }
 
     #[test]
+    fn a_body_is_opened_no_further_than_it_may_be_to_tell_its_subject() {
+        let writers = Writers::default();
+        writers.learn(7, Writer { written: Written::Json, subjects: vec!["a-value".to_owned()] });
+        let plain = [&b"\0\0\0\0\x07"[..], &[b' '; 100]].concat();
+        let properties = Properties { content_encoding: Some("gzip".to_owned()), ..Properties::default() };
+        let message = Message { body: Encoding::Gzip.close(&plain), properties, ..Message::default() };
+        let when = When { subject: Some("a-value".to_owned()), ..When::default() };
+        let fits = |opened_max| fits_message(&when, &message, None, &writers, opened_max);
+        assert!(fits(plain.len()) && !fits(plain.len() - 1));
+        let types = [EventType { framing: Framing::Confluent, ..config_type(when.clone()) }];
+        let kind = |opened_max| kind(&types, &message, None, None, opened_max);
+        assert_eq!((&*kind(plain.len()), &*kind(plain.len() - 1)), ("schema id 7", "no schema id"));
+    }
+
+    #[test]
     fn kinds_that_producers_make_up_are_bounded() {
         let mut unknown = Unknown::default();
         let mut told = BTreeSet::new();
@@ -296,7 +323,7 @@ mod tests {
         for number in 0..2 * KINDS_MAX {
             let properties = Properties { kind: Some(format!("t{number}")), ..Properties::default() };
             let message = Message { properties, ..Message::default() };
-            let rejection = unknown.rejection(kind(&types, &message, None, None));
+            let rejection = unknown.rejection(kind(&types, &message, None, None, 100));
             told.insert(rejection.issues()[0].actual.to_string());
         }
         assert_eq!(told.len(), KINDS_MAX + 1);

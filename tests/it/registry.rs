@@ -362,7 +362,12 @@ fn bodies_that_name_a_schema_come_beside_others_in_cloud_events_too() {
     let attributes = [("specversion", "1.0"), ("id", "1"), ("source", "/shop"), ("type", "order")];
     binary.properties.headers = Some(attributes.map(header).to_vec());
     let v3 = [text("Pau"), text("order-1"), double(2.5), vec![0]].concat();
+    // One that says nothing of its envelope, and alone names its schema.
+    let v2 = [text("order-3"), double(4.5), vec![0]].concat();
+    let mut unsaid = structured("5", "data_base64", BASE64.encode(framed(2, &v2)).into());
+    unsaid.properties.content_type = None;
     let messages = [
+        unsaid,
         binary,
         structured("2", "data_base64", BASE64.encode(framed(3, &v3)).into()),
         structured("3", "data", json!({"id": "order-2", "amount": 3.5})),
@@ -372,7 +377,7 @@ fn bodies_that_name_a_schema_come_beside_others_in_cloud_events_too() {
     now(rabbit.publish(&setting.queue, &messages));
     program.wait_until_settled(messages.len() as u64, MINUTE);
     let ids = archive::event_ids(&setting.store());
-    assert_eq!(ids.keys().collect::<Vec<_>>(), ["order-0", "order-1", "order-2"]);
+    assert_eq!(ids.keys().collect::<Vec<_>>(), ["order-0", "order-1", "order-2", "order-3"]);
     let letters = lines(&dlq(&setting, &["list", "--json"]));
     assert_eq!(letters.len(), 1, "{letters:?}");
     assert_eq!(

@@ -166,6 +166,18 @@ print(json.dumps({row['_event_id']: row['_trace_id'] for row in rows}, sort_keys
 }
 
 #[test]
+fn what_the_environment_says_of_sampling_is_for_others() {
+    let (rabbit, collector) = (now(Rabbit::shared()), Collector::start());
+    let setting = setting(&rabbit, &collector);
+    let others = [("OTEL_TRACES_SAMPLER", "always_off"), ("OTEL_SPAN_LINK_COUNT_LIMIT", "0")];
+    let program = Program::start_with(&setting.config, &others);
+    now(rabbit.publish(&setting.queue, &[traced(orders::good(0), &format!("00-{TRACE}-{SPAN}-01"))]));
+    program.wait_until_settled(1, MINUTE);
+    let flush = wait_for("a flush", MINUTE, || collector.spans().into_iter().find(|span| span.name == "flush"));
+    assert_eq!(flush.links.len(), 1, "{flush:?}");
+}
+
+#[test]
 fn a_collector_in_trouble_holds_nothing_up() {
     let (rabbit, collector) = (now(Rabbit::shared()), Collector::start());
     let setting = setting(&rabbit, &collector);

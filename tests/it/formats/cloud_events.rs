@@ -194,8 +194,9 @@ schema = "{}"
         binary(&attributes("2", "order.placed"), &order(2)),
         bare,
         event("4", "order.paid", &json!({"datacontenttype": "avro/binary", "data_base64": BASE64.encode(&paid[0])})),
-        // Of no type; and of one whose data are not JSON.
+        // Of no type, in either form; and of one whose data are not JSON.
         event("5", "order.placed", &json!({"dataschema": "urn:placed:2", "data": order(1)})),
+        event("8", "order.placed", &json!({"dataschema": "urn:placed:2", "data_base64": BASE64.encode("{}")})),
         event("6", "order.paid", &json!({"data": order(1)})),
         event("7", "order.paid", &json!({"data_base64": BASE64.encode(&paid[0][1..])})),
     ];
@@ -210,8 +211,11 @@ schema = "{}"
         (ids("placed/v1"), ids("paid/v1")),
         (vec!["1".to_owned(), "2".to_owned()], vec!["3".to_owned(), "4".to_owned()])
     );
-    let unknown = letter(&setting, "schema.unknown");
-    assert_eq!(unknown["issues"][0]["actual"], "type order.placed, source /bank, dataschema urn:placed:2");
+    let groups = dlq(&setting, &["groups", "--code", "schema.unknown", "--json"]);
+    let unknown: Value = serde_json::from_str(groups.trim()).expect("one group");
+    assert_eq!(unknown["count"], 2, "{unknown}");
+    let told = "type order.placed, source /bank, dataschema urn:placed:2";
+    assert!(unknown["title"].as_str().is_some_and(|title| title.contains(told)), "{unknown}");
     assert_eq!(letter(&setting, "decode.format")["issues"][0]["path"], "/data");
     let broken = dlq(&setting, &["list", "--code", "decode.binary", "--json"]);
     assert!(broken.lines().count() == 1 && broken.contains("/data_base64"), "{broken}");

@@ -34,6 +34,13 @@ impl Program {
         Self::start_command(limited, config)
     }
 
+    /// The same with variables in its environment.
+    pub fn start_with(config: &Path, variables: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(BINARY);
+        command.envs(variables.iter().copied());
+        Self::start_command(command, config)
+    }
+
     fn start_command(mut command: Command, config: &Path) -> Self {
         let log = config.with_extension(format!("{}.log", unique()));
         let file = std::fs::File::create(&log).expect("the log can be written");
