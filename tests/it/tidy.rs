@@ -437,7 +437,9 @@ fn looks(sources: &[Source]) -> Vec<String> {
 fn repository() -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut paths = Vec::new();
-    for place in ["src", "tests", "fuzz", "bench", "scripts", "docs", "dashboards", "config", "deploy", ".ci", ".config"] {
+    for place in
+        ["src", "tests", "fuzz", "bench", "scripts", "docs", "dashboards", "config", "deploy", ".ci", ".config"]
+    {
         walk(&root.join(place), &mut paths);
     }
     walk_flat(root, &mut paths);
