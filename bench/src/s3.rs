@@ -1,7 +1,7 @@
 //! An S3 API over HTTP on a random port of 127.0.0.1, in memory: the store of the tests, without the faults.
 
-// The tests look into it from outside, which nobody does here.
-#[allow(dead_code)]
+// The tests look into it from outside, which nobody does here; and like theirs, it may read the clock.
+#[allow(dead_code, clippy::disallowed_methods)]
 #[path = "../../tests/it/harness/s3/bucket.rs"]
 mod bucket;
 
