@@ -170,7 +170,7 @@ fn what_the_environment_says_of_sampling_is_for_others() {
     let (rabbit, collector) = (now(Rabbit::shared()), Collector::start());
     let setting = setting(&rabbit, &collector);
     let others = [("OTEL_TRACES_SAMPLER", "always_off"), ("OTEL_SPAN_LINK_COUNT_LIMIT", "0")];
-    let program = Program::start_with(&setting.config, &others);
+    let program = Program::start_with(&setting.config, &others).once_ready();
     now(rabbit.publish(&setting.queue, &[traced(orders::good(0), &format!("00-{TRACE}-{SPAN}-01"))]));
     program.wait_until_settled(1, MINUTE);
     let flush = wait_for("a flush", MINUTE, || collector.spans().into_iter().find(|span| span.name == "flush"));

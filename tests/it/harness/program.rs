@@ -66,11 +66,13 @@ impl Program {
 
     /// The same, waiting until it consumes.
     pub fn start_ready(config: &Path) -> Self {
-        let program = Self::start(config);
-        wait_for("the program to be ready", Duration::from_secs(60), || {
-            (program.get("/readyz").0 == 200).then_some(())
-        });
-        program
+        Self::start(config).once_ready()
+    }
+
+    /// The same, once it consumes.
+    pub fn once_ready(self) -> Self {
+        wait_for("the program to be ready", Duration::from_secs(60), || (self.get("/readyz").0 == 200).then_some(()));
+        self
     }
 
     pub fn pid(&self) -> u32 {
