@@ -135,8 +135,8 @@ fn plain(event: &Json) -> Option<(Map<String, Json>, Plain)> {
     let is_text = |name: &&str| attributes.get(*name).is_none_or(Json::is_string);
     let is_set = |name: &&str| attributes.get(*name).and_then(Json::as_str).is_some_and(|text| !text.is_empty());
     let whole = attributes.iter().all(|(name, value)| is_name(name) && is_attribute(value))
-        && TEXTS.iter().all(|name| is_text(name));
-    if !whole || !REQUIRED.iter().all(|name| is_set(name)) || attributes["specversion"] != "1.0" {
+        && TEXTS.iter().all(is_text);
+    if !whole || !REQUIRED.iter().all(is_set) || attributes["specversion"] != "1.0" {
         return None;
     }
     let base64 = members.get("data_base64").filter(|value| !value.is_null());
