@@ -44,6 +44,7 @@ def main() -> int:
         watch = verdicts.Watch(stack).start()
         drill = faults.Drill(stack, publisher)
         findings = faults.unmentioned(drill)
+        drill.run(faults.usual(drill))
         step(2, f"nothing goes wrong, for {options.quiet} s: {options.quiet * options.factor / 3600:.1f} h in quick motion")
         drill.quiet(options.quiet)
         step(3, "one thing after the other goes wrong")
@@ -84,9 +85,9 @@ def check(stack: Stack, drill: faults.Drill, watch: verdicts.Watch, began: float
     found = verdicts.firings(stack, began, ended)
     rows, findings = verdicts.judge(stack, drill.episodes, found, watch)
     show(rows)
-    quiet = drill.episodes[0]
-    told = sum(at < quiet.ended for at, _, _ in stack.receiver.told)
-    print(f"\n   While nothing went wrong, {sum(one.since < quiet.ended for one in found)} fired and {told} notifications were sent.")
+    quiet = next(episode for episode in drill.episodes if episode.name == "quiet")
+    told = sum(quiet.began < at < quiet.ended for at, _, _ in stack.receiver.told)
+    print(f"\n   While nothing went wrong, {sum(quiet.began < one.since < quiet.ended for one in found)} fired and {told} notifications were sent.")
     print(f"   In all {len(stack.receiver.told)} were sent. Load of this machine: {', '.join(f'{load:.1f}' for load in os.getloadavg())}. Not set off here:")
     print("\n".join(f"      {alert}: {why}" for alert, why in faults.NOT_HERE.items()))
     if told:

@@ -1,5 +1,6 @@
 """What stands between Parqueduct and its surroundings, so that they can fail on demand: a proxy before the object store, one
-before the broker, and a receiver of what Alertmanager sends.
+before the broker, and a receiver of what Alertmanager sends. And those of its surroundings that only answer: a schema registry, a
+collector of traces.
 """
 
 import contextlib
@@ -174,3 +175,38 @@ class Notification(Quiet):
         now, sent = time.time(), json.loads(self.body())
         self.server.owner.told += [(now, self.path.strip("/"), alert) for alert in sent["alerts"]]
         self.answer(200)
+
+
+# Who is asked for schemas, and told of flushes
+
+
+class Registry(Served):
+    """Knows one schema, by the id 1, and says so as a Confluent-compatible registry does."""
+
+    def __init__(self, schema: str):
+        self.schema = schema
+        super().__init__(SchemaRequest)
+
+
+class SchemaRequest(Quiet):
+    def do_GET(self) -> None:  # noqa: N802
+        known = {
+            "/schemas/ids/1": {"schemaType": "JSON", "schema": self.server.owner.schema},
+            "/schemas/ids/1/subjects": ["flights-value"],
+        }
+        found = known.get(self.path.split("?")[0])
+        status, found = (200, found) if found else (404, {"error_code": 40403, "message": "Schema not found"})
+        self.answer(status, json.dumps(found).encode(), [("Content-Type", "application/json")])
+
+
+class Collector(Served):
+    """Takes spans over OTLP, and keeps none."""
+
+    def __init__(self):
+        super().__init__(Export)
+
+
+class Export(Quiet):
+    def do_POST(self) -> None:  # noqa: N802
+        self.body()
+        self.answer(200, b"", [("Content-Type", "application/x-protobuf")])

@@ -19,6 +19,10 @@ EVENTS = ROOT / "config" / "demo" / "flights-2013-01.ndjson.gz"
 BRIEF = "flights.brief"
 BRIEF_MS = 200
 
+# Queues of flights whose schema is learned, and of such as name theirs by an id of the registry.
+LEARNED, FRAMED = "learned", "framed"
+FRAME = b"\0\0\0\0\1"
+
 # Ways to break a flight, each with a code of its own.
 BREAKS = [
     lambda line: line.replace(b'"tailnum":"', b'"tailnum":7,"was":"', 1),
@@ -49,7 +53,11 @@ def past() -> list[tuple[str, list[bytes]]]:
 
 
 def broken(line: bytes, number: int) -> bytes:
-    return BREAKS[number % len(BREAKS)](line)
+    return BREAKS[number](line)
+
+
+def with_news(line: bytes) -> bytes:
+    return line.replace(b'"carrier":"', b'"gate":"B7","carrier":"', 1)
 
 
 def same_id(line: bytes) -> bytes:
@@ -61,14 +69,15 @@ def same_id(line: bytes) -> bytes:
 class Publisher:
     """Publishes to the broker from a thread of its own, and comes back when the broker does.
 
-    `bad` is the share of bad events. `again` publishes as many events of a minute ago, which are durable by now, once more:
+    `bad` is the share of bad events, of so many of the `ways` to be so; the first event is one. `news` gives events whose schema is
+    learned a field more. `again` publishes as many events of a minute ago, which are durable by now, once more:
     changed and as they were, in turn.
     """
 
     def __init__(self, port: int, rate: float):
         self.port, self.rate = port, rate
-        self.bad, self.again = 0.0, 0
-        self.published = 0
+        self.bad, self.ways, self.owed = 0.0, 1, 1.0
+        self.again, self.news = 0, False
         self.recent: deque[bytes] = deque(maxlen=round(60 * rate))
         self.ended = threading.Event()
         self.thread = threading.Thread(target=self.run, daemon=True)
@@ -92,17 +101,22 @@ class Publisher:
         with pika.BlockingConnection(where) as connection:
             channel = connection.channel()
             channel.queue_declare(BRIEF, arguments={"x-message-ttl": BRIEF_MS, "x-dead-letter-exchange": "dead"})
-            due, owed = time.monotonic(), 0.0
-            while not self.ended.is_set():
-                owed += self.bad
-                line = next(flights)
-                if owed >= 1:
-                    owed -= 1
-                    line = broken(line, self.published)
+            due = time.monotonic()
+            for turn in itertools.count(1):
+                if self.ended.is_set():
+                    return
+                self.owed += self.bad
+                line = good = next(flights)
+                if self.owed >= 1:
+                    self.owed -= 1
+                    line = broken(line, turn % self.ways)
                 else:
                     self.recent.append(line)
                 self.send(channel, "events", "flight.operated", line)
-                if self.published % round(10 * self.rate) == 0:
+                if turn % 8 == 0:
+                    self.send(channel, "", LEARNED, with_news(good) if self.news else good)
+                    self.send(channel, "", FRAMED, FRAME + good)
+                if turn % round(10 * self.rate) == 0:
                     self.send(channel, "", BRIEF, line)
                     self.send(channel, "dead", "", line)
                 if self.again:
@@ -115,4 +129,3 @@ class Publisher:
     def send(self, channel, exchange: str, key: str, body: bytes) -> None:
         properties = pika.BasicProperties(content_type="application/json", delivery_mode=2)
         channel.basic_publish(exchange, key, body, properties)
-        self.published += 1

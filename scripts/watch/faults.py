@@ -4,13 +4,14 @@ Times are those of the rules, in quick motion; what a fault does to Parqueduct t
 """
 
 import itertools
+import json
 import signal
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .events import Publisher
+from .events import BREAKS, Publisher
 from .scale import milliseconds
 from .services import Failure, Stack, ask, boot_broker, stop_broker
 from .verdicts import SLACK_SECONDS, Episode, Expected, firing_now
@@ -25,11 +26,9 @@ NOT_HERE = {
     "ParqueductSmallFiles": "counts the files of a day",
     "ParqueductPanics": "is a defect, and there is none to be had",
     "ParqueductFlowSilent": "the monitor of the stack has a bound that nothing breaks",
-    "ParqueductRateLow": "the monitor of the stack has a bound that nothing breaks",
     "ParqueductRateHigh": "the monitor of the stack has a bound that nothing breaks",
     "ParqueductRuleBroken": "takes events that break a rule, and those here are flights as they were",
     "ParqueductPersonalData": "takes events about persons, and those here are flights as they were",
-    "ParqueductUndeclaredFields": "compares with yesterday",
     "ParqueductGroupRegressed": "takes somebody who resolves a group",
     "ParqueductGroupRising": "compares with yesterday",
     "ParqueductQueueGrows": "ParqueductNothingArchived and ParqueductNotConsuming tell sooner what makes it fire",
@@ -116,11 +115,43 @@ SOON_SECONDS = 40
 
 
 def bad_events(share: float) -> Callable[[Drill], Callable[[], None]]:
+    """So many events are bad, in all the ways there are."""
+
     def do(drill: Drill) -> Callable[[], None]:
-        before, drill.publisher.bad = drill.publisher.bad, share
-        return lambda: setattr(drill.publisher, "bad", before)
+        publisher = drill.publisher
+        before = publisher.bad, publisher.ways
+        publisher.bad, publisher.ways = share, len(BREAKS)
+
+        def undo() -> None:
+            publisher.bad, publisher.ways = before
+
+        return undo
 
     return do
+
+
+def schema_broken(drill: Drill) -> Callable[[], None]:
+    """The schema's file is cut off while it is written; then it is whole, with a field more."""
+    schema = drill.stack.schema
+    text = schema.read_text()
+    schema.write_text(text[: len(text) // 2])
+
+    def undo() -> None:
+        changed = json.loads(text)
+        changed["properties"]["gate"] = {"type": "string"}
+        schema.write_text(json.dumps(changed))
+        if not drill.until(lambda: drill.total("parqueduct_schema_reloads_total") > 0, 60):
+            raise Failure("a schema that is mended, with a field more, is not taken")
+
+    return undo
+
+
+def new_field(drill: Drill) -> Callable[[], None]:
+    """Events whose schema is learned bring another field, and go on to do so."""
+    drill.publisher.news = True
+    if not drill.until(lambda: drill.total("max by (pipeline) (parqueduct_schema_revision)") > 1, 120):
+        raise Failure("a new field does not become a column of the learned schema")
+    return lambda: None
 
 
 def store_answers(fault: Callable[[str, str], str | float | None]) -> Callable[[Drill], Callable[[], None]]:
@@ -159,8 +190,17 @@ def lose_a_settlement(drill: Drill) -> Callable[[], None]:
     return lambda: setattr(drill.stack.store, "after", lambda method, path: None)
 
 
+def ids_taken_again(drill: Drill) -> Callable[[], None]:
+    """Events of a minute ago come once more, some of them changed, and are handed out twice."""
+    drill.publisher.again = 60
+    if not drill.until(lambda: drill.publisher.again == 0, 30):
+        raise Failure("the events of a minute ago are not published again")
+    drill.stack.broker.cut()
+    return lambda: None
+
+
 def connections_cut(drill: Drill) -> Callable[[], None]:
-    """Ends every connection sooner than a flush comes about, and repeats some events meanwhile."""
+    """Ends every connection sooner than a flush comes about."""
     ended = threading.Event()
 
     def cut() -> None:
@@ -169,9 +209,8 @@ def connections_cut(drill: Drill) -> Callable[[], None]:
 
     thread = threading.Thread(target=cut, daemon=True)
     thread.start()
-    # A window that is full is flushed at once: it must not be.
-    usual, drill.publisher.rate = drill.publisher.rate, drill.publisher.rate / 3
-    drill.publisher.again = 60
+    # A window that is full is flushed at once: it must not be, though all that came meanwhile waits.
+    usual, drill.publisher.rate = drill.publisher.rate, drill.publisher.rate / 10
 
     def undo() -> None:
         ended.set()
@@ -228,6 +267,13 @@ def firing(drill: Drill, alert: str) -> list[dict[str, str]]:
     return [labels for labels in firing_now(drill.stack) if labels["alertname"] == alert]
 
 
+def usual(drill: Drill) -> list[Fault]:
+    """What fails now and then comes for the first time: known from then on, it is no news."""
+    once = drill.seconds("1h") + drill.seconds("5m")
+    of = [Expected("ParqueductNewGroup", 60, once, (("pipeline", pipeline),)) for pipeline in ("flights", "dead")]
+    return [Fault("what is usual fails for the first time", lambda drill: lambda: None, tuple(of))]
+
+
 def schedule(drill: Drill) -> list[Fault]:
     """The faults. Seconds of `within` and `over` are what the rules' own windows come to."""
     s = drill.seconds
@@ -238,6 +284,8 @@ def schedule(drill: Drill) -> list[Fault]:
     def one(alert: str, within: float, over: float, labels: tuple = (), later: bool = False) -> Expected:
         return Expected(f"Parqueduct{alert}", within, over, labels, later)
 
+    # Nothing flows, or too little.
+    still = ("ParqueductRateLow", "ParqueductFlushSlow")
     return [
         Fault("one event in ten is bad", bad_events(0.1), (
             one("NewGroup", 40, hour, flights),
@@ -260,26 +308,31 @@ def schedule(drill: Drill) -> list[Fault]:
         ), burn),
         Fault("the store takes nine seconds for a write", store_answers(writes_take(9.0)), (
             one("OldestUnacked", 60, 30, flights),
-        ), ("ParqueductFlushSlow", *burn)),
+        ), (*still, *burn)),
         # The next fault may lose one, too, and count for another hour.
         Fault("an acknowledgement is lost", lose_a_settlement, (one("SettlementsLost", 30, hour + 90, flights),), ("ParqueductFlushSlow", *burn)),
+        Fault("ids are used again", ids_taken_again, (one("IdReused", 60, hour, flights),), ("ParqueductSettlementsLost", "ParqueductRequeueing", *still, *burn)),
         Fault("connections are cut before a flush comes about", connections_cut, (
             one("NothingArchived", 90, 30, flights),
             one("Requeueing", 50, hour, (*flights, ("cause", "connection_lost"))),
-            one("IdReused", 60, hour, flights),
-        ), ("ParqueductSettlementsLost", "ParqueductFlushSlow", *burn)),
+        ), ("ParqueductSettlementsLost", "ParqueductIdReused", *still, *burn)),
         Fault("the broker is stopped", broker_stopped, (
             one("NotConsuming", 40, 20, flights),
             one("InstanceNotConsuming", 50, 20, flights),
+            one("RateLow", 50, 60, flights),
         ), ("ParqueductRequeueing", "ParqueductSettlementsLost", "ParqueductIdReused")),
         Fault("a process is killed again and again", killed_again_and_again, (
             # The next fault is a restart, too, and counts for another hour.
             one("Restarting", 90, hour + s("45m")),
             one("InstanceDown", 150, 20),
-        ), ("ParqueductRequeueing", "ParqueductSettlementsLost", "ParqueductIdReused", "ParqueductFlushSlow")),
+        ), ("ParqueductRequeueing", "ParqueductSettlementsLost", "ParqueductIdReused", *still)),
         # Of what came meanwhile the first flushes are large; a second is much in quick motion.
-        Fault("every process is stopped", all_stopped, (one("Down", 30, 20),), ("ParqueductInstanceDown", "ParqueductRestarting", "ParqueductFlushSlow")),
+        Fault("every process is stopped", all_stopped, (one("Down", 30, 20),), ("ParqueductInstanceDown", "ParqueductRestarting", *still)),
         Fault("the store does not let dead letters be merged", merging_denied, (), ("ParqueductFlushSlow",)),
+        Fault("the schema's file is cut off", schema_broken, (one("SchemaRefused", 40, 30, flights),)),
+        Fault("events bring a field that their schema did not have", new_field, (
+            one("UndeclaredFields", 60, hour, (("pipeline", "learned"),)),
+        )),
     ]
 
 

@@ -23,6 +23,8 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 STATE = ROOT / ".parqueduct" / "stack"
 RULES = ROOT / "dashboards" / "alerts" / "parqueduct.rules.yml"
 DEFINITIONS = ROOT / "deploy" / "rabbitmq" / "definitions.json"
+CONFIG = ROOT / "config" / "stack" / "parqueduct.toml"
+SCHEMA = ROOT / "config" / "schemas" / "flight.v1.json"
 
 # Debian's Alertmanager insists on a template in /usr/share, where it is not installed: it is given another one to see.
 TEMPLATES = Path("/usr/share/prometheus/alertmanager")
@@ -117,12 +119,17 @@ class Stack:
     def __init__(self, binary: Path, tools: Path, factor: float):
         self.binary, self.tools, self.factor = binary, tools, factor
         self.running: list = []
+        self.schema = STATE / SCHEMA.name
         shutil.rmtree(STATE, ignore_errors=True)
         (STATE / "logs").mkdir(parents=True)
 
     def surround(self) -> None:
         self.start_broker()
         self.start_store()
+        # The pipeline's own file: what happens to it is no change of the repository's.
+        self.schema.write_bytes(SCHEMA.read_bytes())
+        self.registry = self.keep(between.Registry(SCHEMA.read_text()))
+        self.collector = self.keep(between.Collector())
         self.config = self.configure()
 
     def start(self) -> None:
@@ -179,10 +186,14 @@ class Stack:
         self.environment = {name: self.scaled(value) for name, value in values.items()} | {
             "STACK_BROKER": f"amqp://{LOGIN[0]}:{LOGIN[1]}@127.0.0.1:{self.broker.port}/%2f",
             "STACK_STORE": f"http://{self.store.address}",
+            "STACK_REGISTRY": f"http://{self.registry.address}",
+            "STACK_COLLECTOR": f"http://{self.collector.address}",
             "STACK_LISTEN": "off",
             "STACK_INSTANCE": "stack",
         }
-        return ROOT / "config" / "stack" / "parqueduct.toml"
+        config = STATE / CONFIG.name
+        config.write_text(CONFIG.read_text().replace(f"../schemas/{SCHEMA.name}", SCHEMA.name))
+        return config
 
     def start_program(self, name: str) -> Process:
         address = f"127.0.0.1:{free_port()}"

@@ -176,7 +176,8 @@ def check_configuration() -> list[str]:
     """The program finds nothing wrong with the configuration of the stack."""
     path = Path("config/stack/parqueduct.toml")
     values = {"AGE": "4s", "GRACE": "1m", "UNACKED": "20s", "WITHIN": "2s", "PAUSE": "4s", "INSTANCE": "a",
-              "BROKER": "amqp://a:b@127.0.0.1:5672/%2f", "STORE": "http://127.0.0.1:5000", "LISTEN": "127.0.0.1:9410"}
+              "BROKER": "amqp://a:b@127.0.0.1:5672/%2f", "STORE": "http://127.0.0.1:5000", "LISTEN": "127.0.0.1:9410",
+              "REGISTRY": "http://127.0.0.1:8081", "COLLECTOR": "http://127.0.0.1:4318"}
     environment = os.environ | {f"STACK_{name}": value for name, value in values.items()}
     done = subprocess.run([sys.argv[1], "check", "--config", path], env=environment, capture_output=True, text=True, check=False)
     return [] if done.returncode == 0 else ["`parqueduct check`:", done.stdout + done.stderr]
