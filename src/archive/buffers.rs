@@ -7,41 +7,68 @@ use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer
 pub(super) struct Bits {
     words: Vec<u64>,
     length: usize,
-    unset: usize,
 }
 
 impl Bits {
+    fn ones(length: usize) -> Self {
+        let mut words = vec![u64::MAX; length.div_ceil(64)];
+        if let (Some(last), used @ 1..) = (words.last_mut(), length % 64) {
+            *last >>= 64 - used;
+        }
+        Self { words, length }
+    }
+
     pub(super) fn push(&mut self, bit: bool) {
         let (word, place) = (self.length / 64, self.length % 64);
         if place == 0 {
             self.words.push(0);
         }
         self.words[word] |= u64::from(bit) << place;
-        self.unset += usize::from(!bit);
         self.length += 1;
     }
 
     /// Keeps the first `length` bits.
     pub(super) fn truncate(&mut self, length: usize) {
-        while self.length > length {
-            self.length -= 1;
-            let (word, place) = (self.length / 64, self.length % 64);
-            let set = self.words[word] >> place & 1 == 1;
-            self.words[word] &= !(1 << place);
-            self.unset -= usize::from(!set);
-            if place == 0 {
-                self.words.pop();
-            }
+        self.length = self.length.min(length);
+        self.words.truncate(self.length.div_ceil(64));
+        if let (Some(last), used @ 1..) = (self.words.last_mut(), self.length % 64) {
+            *last &= u64::MAX >> (64 - used);
         }
     }
 
     pub(super) fn finish(self) -> BooleanBuffer {
         BooleanBuffer::new(Buffer::from_vec(self.words), 0, self.length)
     }
+}
 
-    /// As which values are there; `None` when all are.
-    pub(super) fn finish_nulls(self) -> Option<NullBuffer> {
-        if self.unset == 0 { None } else { Some(NullBuffer::new(self.finish())) }
+/// Which values of a column are there. While all are, as in most columns, only counts them.
+#[derive(Debug, Default)]
+pub(super) struct Present {
+    length: usize,
+    /// Of each value, from the first that is missing on.
+    bits: Option<Bits>,
+}
+
+impl Present {
+    pub(super) fn push(&mut self, present: bool) {
+        match &mut self.bits {
+            None if present => {}
+            bits => bits.get_or_insert_with(|| Bits::ones(self.length)).push(present),
+        }
+        self.length += 1;
+    }
+
+    /// Keeps the first `length`.
+    pub(super) fn truncate(&mut self, length: usize) {
+        self.length = self.length.min(length);
+        if let Some(bits) = &mut self.bits {
+            bits.truncate(length);
+        }
+    }
+
+    /// `None` when all are there.
+    pub(super) fn finish(self) -> Option<NullBuffer> {
+        self.bits.map(|bits| NullBuffer::new(bits.finish())).filter(|nulls| nulls.null_count() > 0)
     }
 }
 
@@ -49,7 +76,7 @@ impl Bits {
 #[derive(Debug, Default)]
 pub(super) struct Numbers<T> {
     values: Vec<T>,
-    present: Bits,
+    present: Present,
 }
 
 impl<T: Copy + Default + arrow_buffer::ArrowNativeType> Numbers<T> {
@@ -69,7 +96,7 @@ impl<T: Copy + Default + arrow_buffer::ArrowNativeType> Numbers<T> {
     }
 
     pub(super) fn finish(self) -> (ScalarBuffer<T>, Option<NullBuffer>) {
-        (ScalarBuffer::from(self.values), self.present.finish_nulls())
+        (ScalarBuffer::from(self.values), self.present.finish())
     }
 }
 
@@ -79,12 +106,12 @@ pub(super) struct Texts {
     /// Where each ends; the first is 0.
     ends: Vec<i32>,
     bytes: Vec<u8>,
-    present: Bits,
+    present: Present,
 }
 
 impl Default for Texts {
     fn default() -> Self {
-        Self { ends: vec![0], bytes: Vec::new(), present: Bits::default() }
+        Self { ends: vec![0], bytes: Vec::new(), present: Present::default() }
     }
 }
 
@@ -126,7 +153,7 @@ impl Texts {
     }
 
     pub(super) fn finish(self) -> (OffsetBuffer<i32>, Buffer, Option<NullBuffer>) {
-        (OffsetBuffer::new(self.ends.into()), Buffer::from_vec(self.bytes), self.present.finish_nulls())
+        (OffsetBuffer::new(self.ends.into()), Buffer::from_vec(self.bytes), self.present.finish())
     }
 }
 
@@ -148,9 +175,25 @@ mod tests {
                 bits.truncate(keep);
                 expected.truncate(keep);
             }
-            let nulls = expected.iter().filter(|bit| !**bit).count();
-            prop_assert_eq!(bits.unset, nulls);
             prop_assert_eq!(bits.finish().iter().collect::<Vec<_>>(), expected);
+        }
+
+        #[test]
+        fn what_is_missing_is_known_after_any_growth_and_shrinkage(
+            steps in prop::collection::vec((prop::collection::vec(prop::bool::weighted(0.99), 0..100), 0_usize..150), 1..8),
+        ) {
+            let (mut present, mut expected) = (Present::default(), Vec::new());
+            for (more, keep) in steps {
+                more.iter().for_each(|there| present.push(*there));
+                expected.extend(more);
+                present.truncate(keep);
+                expected.truncate(keep);
+            }
+            let nulls = present.finish();
+            prop_assert_eq!(nulls.is_some(), expected.contains(&false));
+            if let Some(nulls) = nulls {
+                prop_assert_eq!(nulls.iter().collect::<Vec<_>>(), expected);
+            }
         }
     }
 

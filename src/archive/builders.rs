@@ -9,7 +9,7 @@ use arrow_array::{
 use arrow_buffer::OffsetBuffer;
 use arrow_schema::{DataType, Field, Fields};
 
-use super::buffers::{Bits, Numbers, Texts};
+use super::buffers::{Bits, Numbers, Present, Texts};
 use super::numbers::{self, Misfit};
 use super::plan::{Kind, ObjectPlan};
 use super::time::{self, TimeError};
@@ -65,7 +65,7 @@ impl Walk<'_> {
 /// One column, or the elements of a list.
 #[derive(Debug)]
 enum Builder {
-    Boolean(Bits, Bits),
+    Boolean(Bits, Present),
     Integer(Numbers<i64>),
     Double(Numbers<f64>),
     Instant { values: Numbers<i64>, finer: bool },
@@ -73,14 +73,14 @@ enum Builder {
     Decimal { values: Numbers<i128>, precision: u8, scale: u8 },
     Text(Texts),
     Json(Texts),
-    Struct(Bits, Box<ObjectBuilder>),
+    Struct(Present, Box<ObjectBuilder>),
     List(Box<ListBuilder>),
 }
 
 impl Builder {
     fn new(kind: &Kind) -> Self {
         match kind {
-            Kind::Boolean => Builder::Boolean(Bits::default(), Bits::default()),
+            Kind::Boolean => Builder::Boolean(Bits::default(), Present::default()),
             Kind::Integer => Builder::Integer(Numbers::default()),
             Kind::Double => Builder::Double(Numbers::default()),
             Kind::Instant { finer } => Builder::Instant { values: Numbers::default(), finer: *finer },
@@ -90,10 +90,10 @@ impl Builder {
             }
             Kind::Text => Builder::Text(Texts::default()),
             Kind::Json => Builder::Json(Texts::default()),
-            Kind::Struct(plan) => Builder::Struct(Bits::default(), Box::new(ObjectBuilder::new(Arc::clone(plan)))),
+            Kind::Struct(plan) => Builder::Struct(Present::default(), Box::new(ObjectBuilder::new(Arc::clone(plan)))),
             Kind::List(element) => Builder::List(Box::new(ListBuilder {
                 ends: vec![0],
-                present: Bits::default(),
+                present: Present::default(),
                 element: Builder::new(element),
                 elements: 0,
             })),
@@ -221,7 +221,7 @@ impl Builder {
 
     fn finish(self, field: &Field) -> ArrayRef {
         match self {
-            Builder::Boolean(values, present) => Arc::new(BooleanArray::new(values.finish(), present.finish_nulls())),
+            Builder::Boolean(values, present) => Arc::new(BooleanArray::new(values.finish(), present.finish())),
             Builder::Integer(numbers) => {
                 let (values, nulls) = numbers.finish();
                 Arc::new(Int64Array::new(values, nulls))
@@ -250,7 +250,7 @@ impl Builder {
                 let DataType::Struct(fields) = field.data_type() else {
                     unreachable!("the plan is made of the fields")
                 };
-                Arc::new(StructArray::new(fields.clone(), object.finish(fields), present.finish_nulls()))
+                Arc::new(StructArray::new(fields.clone(), object.finish(fields), present.finish()))
             }
             Builder::List(list) => list.finish(field),
         }
@@ -386,7 +386,7 @@ impl ObjectBuilder {
 struct ListBuilder {
     /// Where each array ends among the elements; the first is 0.
     ends: Vec<i32>,
-    present: Bits,
+    present: Present,
     element: Builder,
     elements: usize,
 }
@@ -430,6 +430,6 @@ impl ListBuilder {
         let DataType::List(element) = field.data_type() else { unreachable!("the plan is made of the fields") };
         let offsets = OffsetBuffer::new(self.ends.into());
         let elements = self.element.finish(element);
-        Arc::new(ListArray::new(Arc::clone(element), offsets, elements, self.present.finish_nulls()))
+        Arc::new(ListArray::new(Arc::clone(element), offsets, elements, self.present.finish()))
     }
 }

@@ -1,26 +1,25 @@
 //! A batch to the bytes of a Parquet file.
 //!
-//! zstd at the configured level; page index and statistics; a dictionary where values repeat and none where they do not;
+//! zstd at the configured level where it pays; page index and statistics; a dictionary where one makes a column smaller;
 //! DELTA_BINARY_PACKED for integers and times; a bloom filter on `_event_id`. The types are Parquet's own alone: without
 //! Arrow's copy of the schema in the footer, all readers read the same thing.
 
-use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Float64Type, Int64Type, TimestampMicrosecondType};
-use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_array::types::TimestampMicrosecondType;
+use arrow_array::{Array, RecordBatch};
 use arrow_schema::{DataType, Field};
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
-use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
-use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
-use parquet::schema::types::ColumnPath;
+use parquet::file::properties::WriterProperties;
 
 use super::batches::SealedBatch;
+use super::encodings;
 use crate::column;
 use crate::rejection::{Code, Issue, Rejection};
 
@@ -167,16 +166,11 @@ fn event_times(rows: &RecordBatch) -> (i64, i64) {
 
 fn properties(rows: &RecordBatch, facts: &FileFacts<'_>, times: (i64, i64)) -> WriterProperties {
     let level = ZstdLevel::try_new(facts.compression_level).unwrap_or_default();
-    let mut builder = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(level))
+    let builder = WriterProperties::builder()
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS_MAX))
         .set_max_row_group_bytes(Some(ROW_GROUP_BYTES_MAX))
         .set_key_value_metadata(Some(footer(rows, facts, times)));
-    let schema = rows.schema();
-    for (field, array) in schema.fields().iter().zip(rows.columns()) {
-        builder = leaves(builder, field, array, vec![field.name().clone()]);
-    }
-    builder.build()
+    encodings::set(builder, Compression::ZSTD(level), rows).build()
 }
 
 fn footer(rows: &RecordBatch, facts: &FileFacts<'_>, times: (i64, i64)) -> Vec<KeyValue> {
@@ -215,76 +209,12 @@ fn json_columns(field: &Field, name: String, found: &mut Vec<String>) {
     }
 }
 
-/// Sets the encodings of the leaf columns at or below `field`, of which `array` is.
-fn leaves(
-    builder: WriterPropertiesBuilder,
-    field: &Field,
-    array: &ArrayRef,
-    mut path: Vec<String>,
-) -> WriterPropertiesBuilder {
-    match field.data_type() {
-        DataType::Struct(members) => {
-            let arrays = array.as_struct().columns();
-            members.iter().zip(arrays).fold(builder, |builder, (member, array)| {
-                let path = path.iter().chain([member.name()]).cloned().collect();
-                leaves(builder, member, array, path)
-            })
-        }
-        DataType::List(element) => {
-            path.extend(["list".to_owned(), element.name().clone()]);
-            leaves(builder, element, array.as_list::<i32>().values(), path)
-        }
-        _ => leaf(builder, field, array, ColumnPath::new(path)),
-    }
-}
-
-fn leaf(
-    mut builder: WriterPropertiesBuilder,
-    field: &Field,
-    array: &ArrayRef,
-    path: ColumnPath,
-) -> WriterPropertiesBuilder {
-    if matches!(field.data_type(), DataType::Timestamp(..) | DataType::Int64 | DataType::Date32) {
-        // The fallback where there is a dictionary.
-        builder = builder.set_column_encoding(path.clone(), Encoding::DELTA_BINARY_PACKED);
-    }
-    if field.metadata().contains_key(column::JSON_KEY) || field.name() == column::RAW {
-        // Least and greatest of JSON texts prune nothing.
-        builder = builder.set_column_statistics_enabled(path.clone(), EnabledStatistics::Chunk);
-    }
-    if field.name() == column::EVENT_ID && array.null_count() < array.len() {
-        builder = builder
-            .set_column_bloom_filter_enabled(path.clone(), true)
-            .set_column_bloom_filter_fpp(path.clone(), 0.01)
-            .set_column_bloom_filter_max_ndv(path.clone(), array.len() as u64);
-    }
-    builder.set_column_dictionary_enabled(path, repeats(array))
-}
-
-/// Whether a column's values repeat enough for a dictionary, judged by its first ones.
-fn repeats(array: &ArrayRef) -> bool {
-    match array.data_type() {
-        DataType::Timestamp(..) | DataType::FixedSizeBinary(_) | DataType::Binary => false,
-        DataType::Utf8 => repeat_in(array.as_string::<i32>().iter().flatten()),
-        DataType::Int64 => repeat_in(array.as_primitive::<Int64Type>().iter().flatten()),
-        DataType::Float64 => repeat_in(array.as_primitive::<Float64Type>().iter().flatten().map(f64::to_bits)),
-        _ => true,
-    }
-}
-
-fn repeat_in<T: Eq + std::hash::Hash>(values: impl Iterator<Item = T>) -> bool {
-    const SAMPLE: usize = 512;
-    const SAMPLE_MIN: usize = 32;
-    let mut seen = 0;
-    let different: HashSet<T> = values.take(SAMPLE).inspect(|_| seen += 1).collect();
-    seen < SAMPLE_MIN || different.len() * 4 <= seen * 3
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
     use arrow_array::Int64Array;
+    use arrow_array::types::Int64Type;
     use arrow_schema::Schema;
 
     use super::*;

@@ -12,6 +12,7 @@ mod batches;
 mod buffers;
 mod builders;
 mod encode;
+mod encodings;
 mod layout;
 mod numbers;
 mod partition;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow_array::{
     ArrayRef, BinaryArray, BooleanArray, FixedSizeBinaryArray, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
-use arrow_buffer::{Buffer, ScalarBuffer};
+use arrow_buffer::{Buffer, OffsetBuffer, ScalarBuffer};
 
 use super::buffers::{Bits, Texts};
 use super::builders::{ObjectBuilder, Place, Walk};
@@ -145,7 +145,6 @@ impl System {
 
     /// The columns in the order of the layout.
     fn finish(self, layout: &Layout, rows: usize) -> Vec<ArrayRef> {
-        let label = std::iter::repeat_n(layout.options.schema_label.as_str(), rows);
         let hashes = FixedSizeBinaryArray::new(16, Buffer::from_vec(self.body_hash), None);
         let mut columns: Vec<ArrayRef> = vec![
             text(self.event_id),
@@ -156,7 +155,7 @@ impl System {
             text(self.queue),
             text(self.exchange),
             text(self.routing_key),
-            Arc::new(StringArray::from_iter_values(label)),
+            repeated(&layout.options.schema_label, rows),
             Arc::new(BooleanArray::new(self.redelivered.finish(), None)),
             text(self.headers),
             text(self.extra),
@@ -176,6 +175,12 @@ impl System {
 fn text(texts: Texts) -> ArrayRef {
     let (offsets, bytes, nulls) = texts.finish();
     Arc::new(StringArray::new(offsets, bytes, nulls))
+}
+
+/// A column of the same text in each row.
+fn repeated(text: &str, rows: usize) -> ArrayRef {
+    let offsets = OffsetBuffer::from_repeated_length(text.len(), rows);
+    Arc::new(StringArray::new(offsets, Buffer::from_vec(text.as_bytes().repeat(rows)), None))
 }
 
 fn instants(values: Vec<i64>) -> ArrayRef {

@@ -167,13 +167,18 @@ fn read(file: &EncodedFile) -> (RecordBatch, Arc<ParquetMetaData>) {
 
 /// One file of one event each.
 fn write(events: &[Json]) -> EncodedFile {
+    encode(&seal(events), &FACTS).expect("a file")
+}
+
+/// A batch of one event each.
+fn seal(events: &[Json]) -> SealedBatch {
     let mut batches = Batches::new([layout()]);
     for (delivery, event) in events.iter().enumerate() {
         push(&mut batches, delivery as u32, event).unwrap_or_else(|refused| panic!("{event}: {refused:?}"));
     }
-    let sealed = batches.seal();
+    let mut sealed = batches.seal();
     assert_eq!(sealed.len(), 1);
-    encode(&sealed[0], &FACTS).expect("a file")
+    sealed.remove(0)
 }
 
 /// The events back from their columns, of the types `fields` say, with what is in `_extra`.
@@ -384,6 +389,27 @@ proptest! {
         let sealed = mixed.seal();
         let file = encode(&sealed[0], &FACTS).expect("a file");
         prop_assert_eq!(file.bytes, write(&good).bytes);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn events_enough_for_dictionaries_read_back_as_they_were(
+        some in prop::collection::vec(event_for(&columns()), 1..12),
+        many in prop::collection::vec(event_for(&columns()), 0..80),
+        repeats in 0_usize..20,
+        part in 0_usize..100,
+    ) {
+        let all: Vec<_> = some.iter().cycle().take(some.len() * repeats).chain(&some).chain(&many).cloned().collect();
+        let expected: Vec<_> = all.iter().map(|event| kept(event, &columns())).collect();
+        let sealed = seal(&all);
+        let whole = encode(&sealed, &FACTS).expect("a file");
+        prop_assert_eq!(events(&read(&whole).0, &columns()), &*expected);
+        let from = part.min(all.len() - 1);
+        let rest = encode(&sealed.slice(from, all.len()), &FACTS).expect("a file");
+        prop_assert_eq!(events(&read(&rest).0, &columns()), &expected[from..]);
     }
 }
 
