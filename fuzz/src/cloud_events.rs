@@ -134,8 +134,8 @@ fn plain(event: &Json) -> Option<(Map<String, Json>, Plain)> {
     let is_name = |name: &str| !name.is_empty() && name.chars().all(|letter| matches!(letter, 'a'..='z' | '0'..='9'));
     let is_text = |name: &&str| attributes.get(*name).is_none_or(Json::is_string);
     let is_set = |name: &&str| attributes.get(*name).and_then(Json::as_str).is_some_and(|text| !text.is_empty());
-    let whole = attributes.iter().all(|(name, value)| is_name(name) && is_attribute(value))
-        && TEXTS.iter().all(is_text);
+    let whole =
+        attributes.iter().all(|(name, value)| is_name(name) && is_attribute(value)) && TEXTS.iter().all(is_text);
     if !whole || !REQUIRED.iter().all(is_set) || attributes["specversion"] != "1.0" {
         return None;
     }
