@@ -102,7 +102,7 @@ fn fit(array: &ArrayRef) -> Fit {
     /// A dictionary is a page of its own, and its encoder takes tens of kilobytes: fewer values are not worth it.
     const DICTIONARY_VALUES_MIN: usize = 64;
     /// Of fewer bytes zstd saves less than a page's header takes, and costs as much as of many.
-    const COMPRESSED_BYTES_MIN: f64 = 512.0;
+    const COMPRESSED_BYTES_MIN: f64 = 256.0;
     let values = array.len() - array.null_count();
     let plain_bytes = match array.data_type() {
         // Of hashes, which do not compress.
@@ -289,7 +289,7 @@ mod tests {
 
     #[test]
     fn few_values_are_written_as_they_are() {
-        let Fit { dictionary, compressed } = fit(&texts(30, 2));
+        let Fit { dictionary, compressed } = fit(&texts(10, 2));
         assert!(!dictionary && !compressed);
         let Fit { dictionary, compressed } = fit(&texts(35_000, 1));
         assert!(dictionary && !compressed, "the pages of one value are a few bytes");
