@@ -238,9 +238,12 @@ fn crash(point: &Point, successor: Successor) {
         wait_for("the queue", MINUTE, || (program.get("/readyz").0 == 200).then_some(()));
         program
     });
-    program.kill();
+    // The killed one does nothing more, and yet its deliveries are not handed out before the faults are gone: the standby,
+    // quick as it is, would meet them.
+    program.signal("STOP");
     server.heal();
     scene.line.open();
+    program.kill();
     let heir = standby.unwrap_or_else(|| Program::start(&setting.config));
     heir.wait_until_settled(point.again, MINUTE);
     let (status, log) = heir.terminate(MINUTE);
