@@ -119,7 +119,8 @@ class Publisher:
                 if turn % round(10 * self.rate) == 0:
                     self.send(channel, "", BRIEF, line)
                     self.send(channel, "dead", "", line)
-                if self.again:
+                # By twos: of two consumers that take turns, one would get all of them, and the other the new ones.
+                for _ in range(min(self.again, 2)):
                     self.again -= 1
                     line = self.recent[self.again]
                     self.send(channel, "events", "flight.operated", same_id(line) if self.again % 2 else line)
