@@ -64,6 +64,8 @@ class Store(Served):
         self.behind = address
         self.fault: Callable[[str, str], str | float | None] = lambda method, path: None
         self.after: Callable[[str, str], None] = lambda method, path: None
+        # moto answers 500 when it lists what another request changes meanwhile.
+        self.one_by_one = threading.Lock()
         super().__init__(StoreRequest)
 
 
@@ -83,9 +85,11 @@ class StoreRequest(Quiet):
             time.sleep(verdict)
         behind = http.client.HTTPConnection(store.behind, timeout=60)
         try:
-            behind.request(self.command, self.path, body, dict(self.headers.items()))
-            got = behind.getresponse()
-            answer, headers = got.read(), [(name, value) for name, value in got.getheaders() if is_passed(name)]
+            with store.one_by_one:
+                behind.request(self.command, self.path, body, dict(self.headers.items()))
+                got = behind.getresponse()
+                answer = got.read()
+            headers = [(name, value) for name, value in got.getheaders() if is_passed(name)]
         except OSError:
             self.close_connection = True
             return
