@@ -89,7 +89,7 @@ fn check_mode(message: &Message) -> Option<Mode> {
 /// written of it.
 fn structured(content_type: Option<String>, body: &[u8]) {
     let properties = Properties { content_type, ..Properties::default() };
-    let message = Message { body: body.to_vec(), properties, ..Message::default() };
+    let message = Message { body: body.to_vec(), properties: properties.into(), ..Message::default() };
     let is_structured = check_mode(&message) == Some(Mode::Structured);
     let decoded = JsonDecoder::new(LIMITS).decode(body, |tape| {
         let theirs: Json = serde_json::from_slice(body).expect("what we decode is JSON");
@@ -201,7 +201,7 @@ fn check_again(attributes: &Attributes, data: &Data<'_>) {
 fn binary(content_type: Option<String>, mut bytes: Bytes<'_>) {
     let headers = (0..bytes.byte() % 8).map(|_| header(&mut bytes)).collect();
     let properties = Properties { content_type, headers: Some(headers), ..Properties::default() };
-    let message = Message { body: b"{}".to_vec(), properties, ..Message::default() };
+    let message = Message { body: b"{}".to_vec(), properties: properties.into(), ..Message::default() };
     check_mode(&message);
     cloudevents::identity_hash(&message);
     match Attributes::of_headers(&message) {

@@ -63,5 +63,11 @@ fn message(body: &str) -> Message {
         ..Properties::default()
     };
     let body = body.as_bytes().to_vec();
-    Message { body, exchange: "flights".to_owned(), routing_key: "jfk".to_owned(), properties, ..Message::default() }
+    Message {
+        body,
+        exchange: "flights".to_owned(),
+        routing_key: "jfk".to_owned(),
+        properties: properties.into(),
+        ..Message::default()
+    }
 }

@@ -61,7 +61,7 @@ impl fmt::Display for FixFailure {
             Part::Header(number) => write!(f, "header {number}")?,
             Part::Property(number) => write!(f, "property {number}")?,
         }
-        let path = if path.is_empty() { "the whole body" } else { path };
+        let path = if path.is_empty() { "the whole body".to_owned() } else { super::on_one_line(path) };
         write!(f, " ({action}) at {path}: expected {expected}, found {actual}")
     }
 }

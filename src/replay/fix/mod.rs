@@ -129,8 +129,18 @@ impl Fix {
             self.jq.iter().map(|jq| format!("jq: {}", jq.program().split_whitespace().collect::<Vec<_>>().join(" ")));
         let headers = self.headers.iter().map(|Conditional { step, when }| on_condition(step.to_string(), when));
         let properties = self.properties.iter().map(|Conditional { step, when }| on_condition(step.to_string(), when));
-        steps.chain(patch).chain(jq).chain(headers).chain(properties).collect()
+        let all = steps.chain(patch).chain(jq).chain(headers).chain(properties);
+        all.map(|line| on_one_line(&line)).collect()
     }
+}
+
+/// `text` with control characters escaped: a name in a fix or an event may hold anything.
+fn on_one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if letter.is_control() { line.extend(letter.escape_default()) } else { line.push(letter) }
+    }
+    line
 }
 
 /// The document in `bytes`, if it is one.

@@ -400,3 +400,12 @@ fn a_fix_is_described_a_line_a_step() {
         ]
     );
 }
+
+#[test]
+fn a_name_with_a_line_break_stays_on_its_line() {
+    let odd = fix("[[step]]\nscale = { path = \"/a\\nb\", by = \"0.01\" }");
+    assert_eq!(odd.describe(), [r"multiply /a\nb by 0.01"]);
+    let message = Message { body: br#"{"a\nb":true}"#.to_vec(), ..Message::default() };
+    let failure = odd.apply(&message).expect_err("no number");
+    assert!(failure.to_string().contains(r"at /a\nb: "), "{failure}");
+}
