@@ -64,8 +64,8 @@ class Store(Served):
         self.behind = address
         self.fault: Callable[[str, str], str | float | None] = lambda method, path: None
         self.after: Callable[[str, str], None] = lambda method, path: None
-        # moto answers 500 when it lists what another request changes meanwhile.
-        self.one_by_one = threading.Lock()
+        # moto answers 500 when it lists what another request removes meanwhile.
+        self.lists_or_removes = threading.Lock()
         super().__init__(StoreRequest)
 
 
@@ -85,7 +85,8 @@ class StoreRequest(Quiet):
             time.sleep(verdict)
         behind = http.client.HTTPConnection(store.behind, timeout=60)
         try:
-            with store.one_by_one:
+            clashes = self.command == "DELETE" or "list-type=" in self.path
+            with store.lists_or_removes if clashes else contextlib.nullcontext():
                 behind.request(self.command, self.path, body, dict(self.headers.items()))
                 got = behind.getresponse()
                 answer = got.read()

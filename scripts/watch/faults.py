@@ -317,7 +317,8 @@ def schedule(drill: Drill) -> list[Fault]:
         ), (*still, *burn)),
         # The next fault may lose one, too, and count for another hour.
         Fault("an acknowledgement is lost", lose_a_settlement, (one("SettlementsLost", 30, hour + 90, flights),), ("ParqueductFlushSlow", *burn)),
-        Fault("ids are used again", ids_taken_again, (one("IdReused", 60, hour, flights),), ("ParqueductSettlementsLost", "ParqueductRequeueing", *still, *burn)),
+        # The next fault hands some of them out once more, and they count for another hour.
+        Fault("ids are used again", ids_taken_again, (one("IdReused", 60, hour + 90, flights),), ("ParqueductSettlementsLost", "ParqueductRequeueing", *still, *burn)),
         Fault("connections are cut before a flush comes about", connections_cut, (
             one("NothingArchived", 90, 30, flights),
             one("Requeueing", 50, hour, (*flights, ("cause", "connection_lost"))),
