@@ -76,7 +76,7 @@ pub async fn take(config: Config, options: TakeOptions, watcher: &dyn TakeWatche
         let name = input.name.clone();
         let source = FileSource {
             name: input.name,
-            sha256: input.sha256,
+            digest: input.digest,
             reader: input.reader,
             line_bytes_max: options.line_bytes_max,
             now: machine::now,

@@ -21,8 +21,8 @@ const LINE_BYTES_USUAL: usize = 512;
 /// Lines to take, decompressed already.
 pub struct FileSource {
     pub name: String,
-    /// Of the file's bytes as they lie on disk: what a repeat is known by. `None` (standard input): never resumed.
-    pub sha256: Option<String>,
+    /// Digest of the file's bytes as they lie on disk, in hex: what a repeat is known by. `None` (standard input): never resumed.
+    pub digest: Option<String>,
     pub reader: Box<dyn BufRead + Send>,
     /// Longer lines end the list with an error: they could not even be kept as dead letters.
     pub line_bytes_max: usize,
@@ -39,7 +39,7 @@ enum LineError {
 
 /// The lines that are not blank.
 pub fn lines(source: FileSource) -> List {
-    let (name, sha256) = (source.name.clone(), source.sha256.clone());
+    let (name, digest) = (source.name.clone(), source.digest.clone());
     let origin = Origin { shard: 0, source: AttemptSource::File, file: Some(name.clone()) };
     let open = move |skip| {
         let (batches_tx, batches) = mpsc::channel(BATCHES_AHEAD);
@@ -48,7 +48,7 @@ pub fn lines(source: FileSource) -> List {
         tokio::task::spawn_blocking(move || lines.read_all(&batches_tx));
         batches
     };
-    List { name, sha256, origin, standing: None, open: Box::new(open) }
+    List { name, digest, origin, standing: None, open: Box::new(open) }
 }
 
 struct Lines {

@@ -39,8 +39,8 @@ pub struct ListParts {
 pub struct List {
     /// What messages and the records of flushes call it.
     pub name: String,
-    /// What the same list is known by: a SHA-256 in hex. `None` (standard input): never resumed.
-    pub sha256: Option<String>,
+    /// What the same list is known by: a digest in hex. `None` (standard input): never resumed.
+    pub digest: Option<String>,
     pub origin: Origin,
     /// Proves, once the intent of a flush stands, that nobody else was given the list meanwhile; see [`Standing`].
     pub standing: Option<Arc<dyn Standing>>,
@@ -118,7 +118,7 @@ pub enum ListError {
 /// # Errors
 /// See [`ListError`].
 pub async fn take_list(parts: &ListParts, list: List, stop: &Stop, watch: &dyn Watch) -> Result<ListReport, ListError> {
-    let resume = resume_point(parts, &list.name, list.sha256.as_deref()).await?;
+    let resume = resume_point(parts, &list.name, list.digest.as_deref()).await?;
     let start = Place { offset: resume.from.offset, items: resume.from.line - 1 };
     let report = ListReport { skipped: start.items, ..ListReport::default() };
     if resume.from.complete {
@@ -136,7 +136,7 @@ pub async fn take_list(parts: &ListParts, list: List, stop: &Stop, watch: &dyn W
     let mut run = ListRun {
         parts,
         name: list.name,
-        sha256: list.sha256,
+        digest: list.digest,
         attempt: resume.attempt,
         sealed_through: start,
         ends: VecDeque::new(),
@@ -156,13 +156,13 @@ pub async fn take_list(parts: &ListParts, list: List, stop: &Stop, watch: &dyn W
     taken.map(|()| run.report)
 }
 
-async fn resume_point(parts: &ListParts, name: &str, sha256: Option<&str>) -> Result<Resume, ListError> {
-    let Some(sha256) = sha256 else { return Ok(Resume::of(&[])) };
+async fn resume_point(parts: &ListParts, name: &str, digest: Option<&str>) -> Result<Resume, ListError> {
+    let Some(digest) = digest else { return Ok(Resume::of(&[])) };
     let in_store = |error| ListError::Store { name: name.to_owned(), source: error };
     let (log, pipeline) = (&parts.committer.log, &parts.plan.config.name);
     let now = (parts.surroundings.now)();
     log.resolve(pipeline, now, parts.flush_grace, parts.liveness.as_ref()).await.map_err(in_store)?;
-    let flushes = log.of_file(pipeline, sha256).await.map_err(in_store)?;
+    let flushes = log.of_file(pipeline, digest).await.map_err(in_store)?;
     // A flush of this list that is open is another process's, wherever it begins.
     let open = flushes.iter().find_map(|flush| match &flush.state {
         FlushState::Open(intent) => Some(&intent.owner),
@@ -180,7 +180,7 @@ async fn resume_point(parts: &ListParts, name: &str, sha256: Option<&str>) -> Re
 struct ListRun<'a> {
     parts: &'a ListParts,
     name: String,
-    sha256: Option<String>,
+    digest: Option<String>,
     attempt: u16,
     /// Where the next flush starts.
     sealed_through: Place,
@@ -278,12 +278,12 @@ impl ListRun<'_> {
             end = after;
         }
         let pipeline = &self.parts.plan.config.name;
-        let of = match &self.sha256 {
-            Some(sha256) => FlushOf {
-                name: FlushName::file(pipeline, sha256, start.offset, self.attempt),
+        let of = match &self.digest {
+            Some(digest) => FlushOf {
+                name: FlushName::file(pipeline, digest, start.offset, self.attempt),
                 source: Source::File {
                     name: self.name.clone(),
-                    sha256: sha256.clone(),
+                    digest: digest.clone(),
                     start: start.offset,
                     start_line: start.items + 1,
                 },

@@ -52,7 +52,7 @@ impl<'a> Run<'a> for JobRun<'a> {
         };
         let list = List {
             name: format!("replay of plan {}", self.plan.short()),
-            sha256: Some(self.plan.hash.clone()),
+            digest: Some(self.plan.hash.clone()),
             origin: Origin { shard: 0, source: AttemptSource::Replay, file: None },
             standing: Some(Arc::new(standing)),
             open: Box::new(|from| feed.open(from)),

@@ -304,8 +304,8 @@ impl FlushLog {
     ///
     /// # Errors
     /// [`FlushError::Store`]; [`FlushError::Unreadable`].
-    pub async fn of_file(&self, pipeline: &str, sha256: &str) -> Result<Vec<Flush>, FlushError> {
-        let dir = name::file_dir(pipeline, sha256);
+    pub async fn of_file(&self, pipeline: &str, digest: &str) -> Result<Vec<Flush>, FlushError> {
+        let dir = name::file_dir(pipeline, digest);
         let open = self.open(pipeline).await?;
         let names = self.decided_below(pipeline, &dir, None).await?;
         let mut flushes = self.read_outcomes(names).await?;

@@ -10,7 +10,7 @@
 //! meta/flushes/<pipeline>/open/<stem>.intent.json
 //! meta/flushes/<pipeline>/<stem>.outcome.json        stays; that of an aborted flush bars a late commit for ever
 //!   stem = <yyyy-mm-dd>/<ulid>-<instance>-<shard>-<epoch>        of a queue; the date is the first ULID's, in UTC
-//!        | file-<sha256>/<start offset, 20 digits>-<attempt, 4 digits>      of a file
+//!        | file-<digest>/<start offset, 20 digits>-<attempt, 4 digits>      of a file
 //! ```
 
 mod decide;

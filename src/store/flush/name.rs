@@ -34,8 +34,8 @@ impl FlushName {
     }
 
     /// The `attempt`th flush that begins at byte `start` of the file with this SHA-256, in hex.
-    pub fn file(pipeline: &str, sha256: &str, start: u64, attempt: u16) -> Self {
-        Self { pipeline: pipeline.to_owned(), stem: format!("file-{sha256}/{start:020}-{attempt:04}") }
+    pub fn file(pipeline: &str, digest: &str, start: u64, attempt: u16) -> Self {
+        Self { pipeline: pipeline.to_owned(), stem: format!("file-{digest}/{start:020}-{attempt:04}") }
     }
 
     pub fn pipeline(&self) -> &str {
@@ -106,8 +106,8 @@ pub(super) fn date_dir(pipeline: &str, date: NaiveDate) -> String {
     format!("meta/flushes/{pipeline}/{}", date.format(DATE))
 }
 
-pub(super) fn file_dir(pipeline: &str, sha256: &str) -> String {
-    format!("meta/flushes/{pipeline}/file-{sha256}")
+pub(super) fn file_dir(pipeline: &str, digest: &str) -> String {
+    format!("meta/flushes/{pipeline}/file-{digest}")
 }
 
 /// The directory name of a day's flushes, read back.

@@ -50,8 +50,9 @@ pub enum Source {
     },
     File {
         name: String,
-        /// Of the whole file, in hex.
-        sha256: String,
+        /// BLAKE3 of the whole file, in hex; earlier versions wrote a SHA-256.
+        #[serde(alias = "sha256")]
+        digest: String,
         /// Byte offset of the flush's first line, in the decompressed file.
         start: u64,
         /// Its 1-based number.
@@ -198,7 +199,7 @@ mod tests {
             pid: 7,
             pid_started: 99,
         };
-        let source = Source::File { name: "f.gz".into(), sha256: "ab".into(), start: 0, start_line: 1 };
+        let source = Source::File { name: "f.gz".into(), digest: "ab".into(), start: 0, start_line: 1 };
         let intent = Intent {
             flush: Ulid::from_parts(1, 2),
             pipeline: "p".into(),

@@ -65,7 +65,7 @@ mod tests {
             pid: 1,
             pid_started: 1,
         };
-        let source = Source::File { name: "f".into(), sha256: "ab".into(), start, start_line: start / 10 + 1 };
+        let source = Source::File { name: "f".into(), digest: "ab".into(), start, start_line: start / 10 + 1 };
         let created_at = DateTime::UNIX_EPOCH;
         Intent { flush: Ulid::nil(), pipeline: "p".into(), owner, created_at, objects: Vec::new(), source }
     }
