@@ -13,7 +13,7 @@ pub struct Message {
     /// The broker may have delivered it before.
     pub redelivered: bool,
     /// Texts that are not UTF-8 stand here with a `?` for each byte that is not; `unreadable` has what they were.
-    pub properties: Properties,
+    pub properties: CarriedProperties,
     /// What of its names and properties is beyond AMQP's text; empty but for messages that will be dead letters.
     pub unreadable: Vec<Unreadable>,
 }
@@ -122,9 +122,78 @@ pub struct Properties {
 }
 
 impl Properties {
+    /// Those of a message that has none.
+    pub const NONE: Self = Self {
+        content_type: None,
+        content_encoding: None,
+        headers: None,
+        delivery_mode: None,
+        priority: None,
+        correlation_id: None,
+        reply_to: None,
+        expiration: None,
+        message_id: None,
+        timestamp: None,
+        kind: None,
+        user_id: None,
+        app_id: None,
+        cluster_id: None,
+    };
+
     /// The message's id; an empty one names nothing.
     pub fn name(&self) -> Option<&str> {
         self.message_id.as_deref().filter(|id| !id.is_empty())
+    }
+}
+
+/// The properties that a message carries. They are large, most messages have few, and messages are moved and kept by the ten
+/// thousand: so they lie apart, and those of a message without any take no memory.
+#[derive(Clone, Default)]
+pub struct CarriedProperties(Option<Box<Properties>>);
+
+impl CarriedProperties {
+    /// The same as a value of its own.
+    pub fn into_inner(self) -> Properties {
+        self.0.map(|carried| *carried).unwrap_or_default()
+    }
+}
+
+impl From<Properties> for CarriedProperties {
+    fn from(properties: Properties) -> Self {
+        Self((properties != Properties::NONE).then(|| Box::new(properties)))
+    }
+}
+
+impl std::ops::Deref for CarriedProperties {
+    type Target = Properties;
+
+    fn deref(&self) -> &Properties {
+        static NONE: Properties = Properties::NONE;
+        self.0.as_deref().unwrap_or(&NONE)
+    }
+}
+
+impl std::ops::DerefMut for CarriedProperties {
+    fn deref_mut(&mut self) -> &mut Properties {
+        self.0.get_or_insert_default()
+    }
+}
+
+impl PartialEq for CarriedProperties {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl PartialEq<Properties> for CarriedProperties {
+    fn eq(&self, other: &Properties) -> bool {
+        **self == *other
+    }
+}
+
+impl std::fmt::Debug for CarriedProperties {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        (**self).fmt(f)
     }
 }
 
@@ -188,8 +257,8 @@ impl Delivery {
 impl Message {
     /// Bytes of its body, names, properties and headers, with an allowance for what each of them costs beside its bytes.
     pub fn size(&self) -> usize {
-        let Properties { headers, content_type, content_encoding, correlation_id, reply_to, .. } = &self.properties;
-        let Properties { expiration, message_id, kind, user_id, app_id, cluster_id, .. } = &self.properties;
+        let Properties { headers, content_type, content_encoding, correlation_id, reply_to, .. } = &*self.properties;
+        let Properties { expiration, message_id, kind, user_id, app_id, cluster_id, .. } = &*self.properties;
         let texts = [
             content_type,
             content_encoding,
@@ -206,7 +275,15 @@ impl Message {
         let headers = headers.as_deref().map_or(0, table_size);
         let unreadable = |part: &Unreadable| ALLOWANCE + part.place.len() + part.bytes.len();
         let unreadable: usize = self.unreadable.iter().map(unreadable).sum();
-        ALLOWANCE + self.body.len() + self.exchange.len() + self.routing_key.len() + texts + headers + unreadable
+        let apart = self.properties.0.as_ref().map_or(0, |_| std::mem::size_of::<Properties>());
+        ALLOWANCE
+            + self.body.len()
+            + self.exchange.len()
+            + self.routing_key.len()
+            + texts
+            + headers
+            + unreadable
+            + apart
     }
 }
 
@@ -236,7 +313,7 @@ mod tests {
         let trace = |value: &str| {
             let headers = vec![("traceparent".to_owned(), HeaderValue::Text(value.as_bytes().to_vec()))];
             let properties = Properties { headers: Some(headers), ..Properties::default() };
-            Message { properties, ..Message::default() }.trace_id().map(str::to_owned)
+            Message { properties: properties.into(), ..Message::default() }.trace_id().map(str::to_owned)
         };
         let id = "4bf92f3577b34da6a3ce929d0e0e4736";
         assert_eq!(trace(&format!("00-{id}-00f067aa0ba902b7-01")).as_deref(), Some(id));
@@ -263,7 +340,7 @@ mod tests {
                 |(name, value): &(&str, &str)| ((*name).to_owned(), HeaderValue::Text(value.as_bytes().into()));
             let headers = Some(headers.iter().map(header).collect());
             let properties = Properties { headers, ..Properties::default() };
-            Message { properties, ..Message::default() }.trace_id().map(str::to_owned)
+            Message { properties: properties.into(), ..Message::default() }.trace_id().map(str::to_owned)
         };
         let (hop, event) = ("4bf92f3577b34da6a3ce929d0e0e4736", "0af7651916cd43dd8448eb211c80319c");
         let of = |id: &str| format!("00-{id}-00f067aa0ba902b7-01");

@@ -171,7 +171,7 @@ impl<'b> SystemColumns<'b> {
             exchange: self.exchange.as_string::<i32>().value(row).to_owned(),
             routing_key: self.routing_key.as_string::<i32>().value(row).to_owned(),
             redelivered: self.redelivered.as_boolean().value(row),
-            properties: Properties { headers, ..Properties::default() },
+            properties: Properties { headers, ..Properties::default() }.into(),
             unreadable: Vec::new(),
         };
         let event_id = optional(self.event_id, row).map(str::to_owned);

@@ -122,7 +122,8 @@ fn push_at(batches: &mut Batches, delivery: u32, event: &Json, event_time_us: i6
         properties: Properties {
             headers: (delivery > 0).then(|| vec![("x-try".to_owned(), HeaderValue::I64(i64::from(delivery)))]),
             ..Properties::default()
-        },
+        }
+        .into(),
         ..Message::default()
     };
     let id = format!("id-{delivery}");

@@ -340,7 +340,7 @@ pub(super) fn message_of(delivery: message::Delivery, note: Option<Note>) -> Mes
         exchange: delivery.exchange.into(),
         routing_key: delivery.routing_key.into(),
         redelivered: delivery.redelivered,
-        properties: properties::from_amqp(&delivery.properties),
+        properties: properties::from_amqp(&delivery.properties).into(),
         unreadable: note.map(|note| note.unreadable).unwrap_or_default(),
     }
 }

@@ -58,7 +58,8 @@ pub async fn run(config: Config, args: PublishArgs) -> anyhow::Result<()> {
             content_type: Some(args.content_type.clone()),
             delivery_mode: Some(2),
             ..Properties::default()
-        },
+        }
+        .into(),
         ..Message::default()
     };
     for file in &args.files {

@@ -93,7 +93,7 @@ pub(crate) mod samples {
     /// A message with these deaths, the newest first.
     pub(crate) fn message(deaths: Vec<HeaderValue>) -> Message {
         let headers = Some(vec![(HEADER.to_owned(), HeaderValue::Array(deaths))]);
-        Message { properties: Properties { headers, ..Properties::default() }, ..Message::default() }
+        Message { properties: Properties { headers, ..Properties::default() }.into(), ..Message::default() }
     }
 }
 

@@ -32,7 +32,7 @@ pub fn write(out: &mut impl Write, found: &Found) -> io::Result<()> {
         original: letter.original.as_ref().map(OriginalLine::from),
         message_id: properties.message_id.as_deref(),
         trace_id: message.trace_id(),
-        properties: properties.into(),
+        properties: (&**properties).into(),
         headers: typed.transpose()?,
         body_base64: BASE64.encode(&message.body),
         stage: &letter.stage,

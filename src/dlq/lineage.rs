@@ -97,7 +97,10 @@ mod tests {
 
     fn message(headers: &[(&str, HeaderValue)]) -> Message {
         let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-        Message { properties: Properties { headers: Some(headers), ..Properties::default() }, ..Message::default() }
+        Message {
+            properties: Properties { headers: Some(headers), ..Properties::default() }.into(),
+            ..Message::default()
+        }
     }
 
     fn text(text: &str) -> HeaderValue {

@@ -292,7 +292,7 @@ mod tests {
     fn messages_that_differ_in_body_or_id_are_apart() {
         let message = |body: &[u8], id: Option<&str>| {
             let properties = crate::event::Properties { message_id: id.map(str::to_owned), ..Default::default() };
-            Suspect::of(&Message { body: body.to_vec(), properties, ..Message::default() })
+            Suspect::of(&Message { body: body.to_vec(), properties: properties.into(), ..Message::default() })
         };
         let one = message(b"a", Some("x/../y"));
         assert_eq!(one, message(b"a", Some("x/../y")));

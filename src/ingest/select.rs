@@ -277,7 +277,8 @@ mod tests {
                 content_type: Some("Application/JSON; charset=utf-8".to_owned()),
                 headers: Some(vec![("version".to_owned(), HeaderValue::Text(b"2".to_vec()))]),
                 ..Properties::default()
-            },
+            }
+            .into(),
             ..Message::default()
         };
         let none = Writers::default();
@@ -306,7 +307,8 @@ mod tests {
         writers.learn(7, Writer { written: Written::Json, subjects: vec!["a-value".to_owned()] });
         let plain = [&b"\0\0\0\0\x07"[..], &[b' '; 100]].concat();
         let properties = Properties { content_encoding: Some("gzip".to_owned()), ..Properties::default() };
-        let message = Message { body: Encoding::Gzip.close(&plain), properties, ..Message::default() };
+        let message =
+            Message { body: Encoding::Gzip.close(&plain), properties: properties.into(), ..Message::default() };
         let when = When { subject: Some("a-value".to_owned()), ..When::default() };
         let fits = |opened_max| fits_message(&when, &message, None, &writers, opened_max);
         assert!(fits(plain.len()) && !fits(plain.len() - 1));
@@ -322,7 +324,7 @@ mod tests {
         let types = [config_type(When { message_type: Some("order".to_owned()), ..When::default() })];
         for number in 0..2 * KINDS_MAX {
             let properties = Properties { kind: Some(format!("t{number}")), ..Properties::default() };
-            let message = Message { properties, ..Message::default() };
+            let message = Message { properties: properties.into(), ..Message::default() };
             let rejection = unknown.rejection(kind(&types, &message, None, None, 100));
             told.insert(rejection.issues()[0].actual.to_string());
         }

@@ -484,7 +484,7 @@ impl Worker {
         let _timer = self.metrics.encode_seconds.start_timer();
         let flush = (self.surroundings.ulid)();
         let sealed_at = (self.surroundings.now)();
-        let held = std::mem::take(&mut self.held);
+        let mut held = std::mem::take(&mut self.held);
         let mut recovering = std::mem::take(&mut self.recovering);
         let mut objects = Vec::new();
         let mut event_time_us: Option<(i64, i64)> = None;
@@ -516,6 +516,9 @@ impl Worker {
         if !self.attempts.is_empty() {
             objects.push(self.attempts_object(flush));
         }
+        // The room for the next ones stays: to get it anew from the system costs more than to fill it.
+        held.clear();
+        self.held = held;
         self.bytes = 0;
         let tally = std::mem::take(&mut self.tally);
         // The law: before a byte is written, and long before an ack.

@@ -50,7 +50,11 @@ impl Fixture for InMemory {
         };
         let message_id = Some(String::from_utf8_lossy(id).replace(char::REPLACEMENT_CHARACTER, "?"));
         let properties = Properties { message_id, ..Properties::default() };
-        self.publish(queue, &[Message { body: b"{}".to_vec(), properties, unreadable, ..Message::default() }]).await;
+        self.publish(
+            queue,
+            &[Message { body: b"{}".to_vec(), properties: properties.into(), unreadable, ..Message::default() }],
+        )
+        .await;
     }
 
     async fn ready(&self, queue: &str) -> usize {

@@ -185,7 +185,7 @@ impl Scene {
         let bad = (batch * BAD..(batch + 1) * BAD).map(|n| (format!("bad-{n}"), orders::bad(n).body));
         let message = |(name, body)| {
             let properties = Properties { message_id: Some(name), ..Properties::default() };
-            Message { body, properties, ..Message::default() }
+            Message { body, properties: properties.into(), ..Message::default() }
         };
         now(self.rabbit.publish(&self.setting.queue, &good.chain(bad).map(message).collect::<Vec<_>>()));
     }

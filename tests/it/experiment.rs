@@ -82,7 +82,7 @@ fn message(body: Vec<u8>, n: usize) -> Message {
         headers: Some(vec![("x-tenant".to_owned(), header)]),
         ..Properties::default()
     };
-    Message { body, properties, ..Message::default() }
+    Message { body, properties: properties.into(), ..Message::default() }
 }
 
 /// What is told holds none of the values, whole or in part.

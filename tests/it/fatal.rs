@@ -21,7 +21,7 @@ const CRASHES_MAX: usize = 5;
 
 fn message(name: &str, body: Vec<u8>) -> parqueduct::event::Message {
     let properties = parqueduct::event::Properties { message_id: Some(name.to_owned()), ..Default::default() };
-    parqueduct::event::Message { body, properties, ..Default::default() }
+    parqueduct::event::Message { body, properties: properties.into(), ..Default::default() }
 }
 
 #[test]

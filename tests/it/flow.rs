@@ -22,7 +22,7 @@ fn message(name: String, body: Vec<u8>) -> parqueduct::event::Message {
         delivery_mode: Some(2),
         ..Default::default()
     };
-    parqueduct::event::Message { body, properties, ..Default::default() }
+    parqueduct::event::Message { body, properties: properties.into(), ..Default::default() }
 }
 
 #[test]

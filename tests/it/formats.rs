@@ -25,7 +25,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 fn message(body: Vec<u8>, encoding: &str) -> Message {
     let properties = Properties { content_encoding: Some(encoding.to_owned()), ..Properties::default() };
-    Message { body, properties, ..Message::default() }
+    Message { body, properties: properties.into(), ..Message::default() }
 }
 
 fn gzip(plain: &[u8]) -> Vec<u8> {

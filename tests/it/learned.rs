@@ -35,7 +35,10 @@ fn events(prefix: &str, count: usize, more: &Value) -> Vec<Message> {
 
 fn messages(bodies: impl IntoIterator<Item = Vec<u8>>) -> Vec<Message> {
     let properties = Properties { delivery_mode: Some(2), ..Properties::default() };
-    bodies.into_iter().map(|body| Message { body, properties: properties.clone(), ..Message::default() }).collect()
+    bodies
+        .into_iter()
+        .map(|body| Message { body, properties: properties.clone().into(), ..Message::default() })
+        .collect()
 }
 
 /// The revisions in the store.

@@ -173,7 +173,7 @@ fn of_a_cloud_event_its_data_are_searched_and_hidden_in_whichever_form_they_are_
         let body = format!(r#"{{{envelope},"id":"{n}",{}}}"#, data(order)).into_bytes();
         let content_type = Some("application/cloudevents+json".to_owned());
         let properties = Properties { content_type, ..Properties::default() };
-        Message { body, properties, ..Message::default() }
+        Message { body, properties: properties.into(), ..Message::default() }
     };
     let plain = |order: String| format!(r#""data":{order}"#);
     let text = |order: String| format!(r#""datacontenttype":"text/plain","data":{}"#, json!(order));

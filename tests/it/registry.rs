@@ -295,7 +295,11 @@ open(sys.argv[1], 'wb').write(descriptor_pb2.FileDescriptorSet(file=[file]).Seri
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         encoder.write_all(&framed(30, b"{\"id\":\"order-2\",\"n\":1.50}")).expect("a Vec takes all");
         let properties = Properties { content_encoding: Some("gzip".to_owned()), ..Properties::default() };
-        Message { body: encoder.finish().expect("a Vec takes all"), properties, ..Message::default() }
+        Message {
+            body: encoder.finish().expect("a Vec takes all"),
+            properties: properties.into(),
+            ..Message::default()
+        }
     };
     let messages = [
         order_v1(0),
@@ -355,7 +359,7 @@ fn bodies_that_name_a_schema_come_beside_others_in_cloud_events_too() {
         event[member] = data;
         let content_type = Some("application/cloudevents+json".to_owned());
         let properties = Properties { content_type, ..Properties::default() };
-        Message { body: event.to_string().into_bytes(), properties, ..Message::default() }
+        Message { body: event.to_string().into_bytes(), properties: properties.into(), ..Message::default() }
     };
     let mut binary = order_v1(0);
     let header = |(name, value): (&str, &str)| (format!("ce-{name}"), HeaderValue::Text(value.as_bytes().to_vec()));

@@ -77,7 +77,7 @@ impl Flow {
     fn publish(&mut self, count: usize, body: impl Fn(usize) -> Vec<u8>) {
         let properties = Properties { delivery_mode: Some(2), ..Properties::default() };
         let messages: Vec<_> = (self.published..self.published + count)
-            .map(|n| Message { body: body(n), properties: properties.clone(), ..Message::default() })
+            .map(|n| Message { body: body(n), properties: properties.clone().into(), ..Message::default() })
             .collect();
         self.published += count;
         now(self.rabbit.publish(&self.setting.queue, &messages));

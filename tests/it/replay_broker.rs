@@ -96,7 +96,8 @@ pub fn message(name: &str) -> Message {
         body: format!("{{\"name\":\"{name}\"}}").into_bytes(),
         exchange: "events".into(),
         routing_key: "order.new".into(),
-        properties: Properties { message_id: Some(name.into()), delivery_mode: Some(2), ..Properties::default() },
+        properties: Properties { message_id: Some(name.into()), delivery_mode: Some(2), ..Properties::default() }
+            .into(),
         ..Message::default()
     }
 }

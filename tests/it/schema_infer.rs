@@ -167,7 +167,7 @@ async fn a_quorum_queue_counts_a_delivery_of_what_was_looked_at() {
     while counted.len() < 2 {
         let batch = tokio::time::timeout(Duration::from_secs(30), intake.next(9)).await.expect("in time");
         for delivery in batch.expect("deliveries") {
-            let headers = delivery.message.properties.headers.unwrap_or_default();
+            let headers = delivery.message.properties.into_inner().headers.unwrap_or_default();
             let count = headers.into_iter().find(|(name, _)| name == "x-delivery-count").map(|(_, value)| value);
             counted.push((delivery.message.body, delivery.message.redelivered, count));
         }

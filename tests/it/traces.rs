@@ -94,7 +94,11 @@ fn attribute(span: &Span, name: &str) -> String {
 
 fn traced(body: Vec<u8>, traceparent: &str) -> Message {
     let headers = vec![("traceparent".to_owned(), HeaderValue::Text(traceparent.as_bytes().to_vec()))];
-    Message { body, properties: Properties { headers: Some(headers), ..Properties::default() }, ..Message::default() }
+    Message {
+        body,
+        properties: Properties { headers: Some(headers), ..Properties::default() }.into(),
+        ..Message::default()
+    }
 }
 
 fn setting(rabbit: &Rabbit, collector: &Collector) -> Setting {

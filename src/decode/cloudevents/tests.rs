@@ -9,7 +9,7 @@ fn message(content_type: Option<&str>, headers: &[(&str, HeaderValue)]) -> Messa
     let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
     let content_type = content_type.map(str::to_owned);
     let properties = Properties { content_type, headers: Some(headers), ..Properties::default() };
-    Message { properties, body: b"{}".to_vec(), ..Message::default() }
+    Message { properties: properties.into(), body: b"{}".to_vec(), ..Message::default() }
 }
 
 fn issues(rejection: &Rejection) -> Vec<(&str, &str, &str)> {
@@ -117,7 +117,7 @@ fn names_of_attributes_are_lower_case_letters_and_digits() {
         let mut headers: Vec<_> = required.map(|(name, value)| (format!("ce-{name}"), value)).to_vec();
         headers.push((name.to_owned(), value));
         let properties = Properties { headers: Some(headers), ..Properties::default() };
-        Attributes::of_headers(&Message { properties, ..Message::default() })
+        Attributes::of_headers(&Message { properties: properties.into(), ..Message::default() })
     };
     // It says of no attribute that it is one: a header among others.
     let beside = headers("ce-customer-id", text("7")).expect("an event");

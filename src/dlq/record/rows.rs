@@ -295,7 +295,8 @@ impl<'a> Messages<'a> {
                 user_id: self.user_id.owned(row),
                 app_id: self.app_id.owned(row),
                 cluster_id: self.cluster_id.owned(row),
-            },
+            }
+            .into(),
             unreadable: self.unreadable.of_row(row),
         })
     }

@@ -58,7 +58,7 @@ pub(crate) fn letter(pipeline: &str, seconds: i64, serial: u128, body: &[u8], re
         exchange: "flights".to_owned(),
         routing_key: "flight.jfk".to_owned(),
         redelivered: false,
-        properties,
+        properties: properties.into(),
         unreadable: Vec::new(),
     };
     let delivery = Delivery { tag: serial as u64, received_at: at(seconds) - TimeDelta::milliseconds(1500), message };
@@ -138,7 +138,7 @@ fn message() -> impl Strategy<Value = Message> {
             exchange,
             routing_key,
             redelivered,
-            properties,
+            properties: properties.into(),
             unreadable,
         },
     )

@@ -52,7 +52,7 @@ fn worker(plan: &Arc<Plan>, metrics: &Arc<PipelineMetrics>) -> Worker {
 
 fn arrival(tag: u64, body: &str) -> Arrival {
     let properties = Properties { message_id: Some(tag.to_string()), ..Properties::default() };
-    let message = Message { body: body.into(), properties, ..Message::default() };
+    let message = Message { body: body.into(), properties: properties.into(), ..Message::default() };
     let received_at = DateTime::from_timestamp(1_000, 0).expect("in range");
     Arrival::new(Delivery { tag, received_at, message })
 }
@@ -63,7 +63,7 @@ fn judged_by(sealed: &Sealed) -> Vec<(String, String)> {
     for object in &sealed.objects {
         if object.kind == FileKind::Letters {
             for letter in record::decode(object.bytes.clone()).expect("dead letters") {
-                let id = letter.message.properties.message_id.expect("an id");
+                let id = letter.message.properties.message_id.clone().expect("an id");
                 found.push((id, letter.origin.schema_hash.clone().expect("a schema")));
             }
             continue;

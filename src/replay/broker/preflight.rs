@@ -355,7 +355,7 @@ mod tests {
             reply_to: None,
             expiration: None,
             user_id: None,
-            ..letter.message.properties.clone()
+            ..letter.message.properties.clone().into_inner()
         };
         assert_eq!(outgoing.properties, expected);
         assert_eq!(outgoing.body, letter.message.body);
@@ -368,7 +368,7 @@ mod tests {
     fn what_was_sent_says_which_letter_it_is() {
         let letter = sample();
         let outgoing = sent(&letter);
-        let message = Message { properties: outgoing.properties.clone(), ..Message::default() };
+        let message = Message { properties: outgoing.properties.clone().into(), ..Message::default() };
         let groups = letter.issues.iter().map(|issue| issue.group.clone()).collect();
         assert_eq!(Lineage::of(&message), Some(Lineage { letter: letter.id, attempt: 2, job: Some(job()), groups }));
         assert_eq!(lineage::hops(&message), 1);

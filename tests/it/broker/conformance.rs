@@ -276,7 +276,7 @@ pub async fn a_missing_queue_is_refused_and_named(fixture: &dyn Fixture) {
 
 pub async fn properties_and_headers_of_every_type_arrive_as_sent(fixture: &dyn Fixture) {
     let queue = fixture.queue().await;
-    let sent = Message { body: vec![0, 0xff, b'\n'], properties: every_property(), ..Message::default() };
+    let sent = Message { body: vec![0, 0xff, b'\n'], properties: every_property().into(), ..Message::default() };
     let bare = Message::default();
     fixture.publish(&queue, &[sent.clone(), bare.clone()]).await;
     let (mut intake, _settler) = consume(fixture, &queue, 10).await;

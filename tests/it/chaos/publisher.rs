@@ -37,7 +37,7 @@ pub fn message(n: u64) -> Message {
         delivery_mode: Some(2),
         ..Properties::default()
     };
-    Message { body, properties, ..Message::default() }
+    Message { body, properties: properties.into(), ..Message::default() }
 }
 
 /// Publishes until `events` are confirmed and all faults have happened.

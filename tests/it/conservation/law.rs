@@ -46,7 +46,7 @@ impl Archive {
         self.look(&world.cloud.outside_view()).await;
         let durable: BTreeSet<_> = self.held().map(|held| held.name.as_str()).collect();
         for message in acked {
-            let name = message.properties.message_id.expect("each message is named");
+            let name = message.properties.message_id.clone().expect("each message is named");
             assert!(durable.contains(name.as_str()), "{name} is acked, but no committed object holds it");
         }
     }
@@ -83,8 +83,12 @@ impl Archive {
         assert_eq!(rows, good.iter().collect(), "the archive holds the good events, and they alone");
         let letters: BTreeSet<_> = self.held().filter_map(|held| Some((&held.name, held.body.as_ref()?))).collect();
         assert_eq!(letters, bad.iter().collect(), "the dead letters are the bad events, byte for byte");
-        let mut acked: Vec<_> =
-            world.broker.acked(QUEUE).into_iter().filter_map(|message| message.properties.message_id).collect();
+        let mut acked: Vec<_> = world
+            .broker
+            .acked(QUEUE)
+            .into_iter()
+            .filter_map(|message| message.properties.into_inner().message_id)
+            .collect();
         acked.sort();
         let mut published: Vec<_> = good.iter().chain(bad.keys()).cloned().collect();
         published.sort();
@@ -183,7 +187,7 @@ fn rows(file: Bytes) -> Vec<Held> {
 fn letters(file: Bytes) -> Vec<Held> {
     let letters = record::decode(file).expect("dead letters can be read");
     let named = |letter: record::DeadLetter| Held {
-        name: letter.message.properties.message_id.expect("each message is named"),
+        name: letter.message.properties.message_id.clone().expect("each message is named"),
         body: Some(letter.message.body),
     };
     letters.into_iter().map(named).collect()

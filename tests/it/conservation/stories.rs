@@ -44,7 +44,7 @@ fn told(schedule: Schedule, story: impl AsyncFnOnce(&std::sync::Arc<World>)) {
 
 fn message(id: &str, body: Vec<u8>) -> Message {
     let properties = Properties { message_id: Some(id.to_owned()), ..Properties::default() };
-    Message { body, properties, ..Message::default() }
+    Message { body, properties: properties.into(), ..Message::default() }
 }
 
 /// A good order with a number and, so that its body differs, some spaces at its end.

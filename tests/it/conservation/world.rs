@@ -241,7 +241,7 @@ impl World {
 
 fn message(name: &str, body: Vec<u8>) -> Message {
     let properties = Properties { message_id: Some(name.to_owned()), ..Properties::default() };
-    Message { body, properties, ..Message::default() }
+    Message { body, properties: properties.into(), ..Message::default() }
 }
 
 /// One process with its pipeline.

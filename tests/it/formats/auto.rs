@@ -20,7 +20,7 @@ use crate::harness::{archive, now, orders};
 
 fn of(content_type: Option<&str>, body: Vec<u8>) -> Message {
     let properties = Properties { content_type: content_type.map(str::to_owned), ..Properties::default() };
-    Message { body, properties, ..Message::default() }
+    Message { body, properties: properties.into(), ..Message::default() }
 }
 
 /// A document of JSON as one of MessagePack.

@@ -39,7 +39,7 @@ fn made(line: &str) -> Message {
     let body = BASE64.decode(line["body"].as_str().expect("text")).expect("base64");
     Message {
         body,
-        properties: Properties { content_type, headers: Some(headers), ..Properties::default() },
+        properties: Properties { content_type, headers: Some(headers), ..Properties::default() }.into(),
         ..Message::default()
     }
 }
@@ -47,7 +47,7 @@ fn made(line: &str) -> Message {
 /// In structured mode.
 fn structured(event: &Value) -> Message {
     let properties = Properties { content_type: Some(STRUCTURED.to_owned()), ..Properties::default() };
-    Message { body: event.to_string().into_bytes(), properties, ..Message::default() }
+    Message { body: event.to_string().into_bytes(), properties: properties.into(), ..Message::default() }
 }
 
 /// In binary mode, with attributes as texts.
@@ -55,7 +55,7 @@ fn binary(attributes: &[(&str, &str)], data: &Value) -> Message {
     let header = |(name, value): &(&str, &str)| (format!("ce-{name}"), HeaderValue::Text(value.as_bytes().to_vec()));
     let headers = Some(attributes.iter().map(header).collect());
     let properties = Properties { content_type: Some("application/json".to_owned()), headers, ..Properties::default() };
-    Message { body: data.to_string().into_bytes(), properties, ..Message::default() }
+    Message { body: data.to_string().into_bytes(), properties: properties.into(), ..Message::default() }
 }
 
 fn order(amount: impl Into<Value>) -> Value {

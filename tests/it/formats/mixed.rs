@@ -14,12 +14,12 @@ const OF_EACH: usize = 300;
 
 fn of_type(kind: &str, body: Vec<u8>) -> Message {
     let properties = Properties { kind: Some(kind.to_owned()), ..Properties::default() };
-    Message { body, properties, ..Message::default() }
+    Message { body, properties: properties.into(), ..Message::default() }
 }
 
 fn with_header(name: &str, value: &str, body: Vec<u8>) -> Message {
     let headers = Some(vec![(name.to_owned(), HeaderValue::Text(value.as_bytes().to_vec()))]);
-    Message { body, properties: Properties { headers, ..Properties::default() }, ..Message::default() }
+    Message { body, properties: Properties { headers, ..Properties::default() }.into(), ..Message::default() }
 }
 
 /// Orders in three formats: JSON by the property `type`, Avro by a header, Protobuf by the media type.
@@ -79,7 +79,7 @@ fn three_types_in_three_formats_land_in_three_datasets_and_every_letter_is_shown
     let (protobuf, protobuf_lines) = made("protobuf_orders.py", &["make", &count]);
     let shipped = |body: Vec<u8>| {
         let content_type = Some("application/X-Protobuf; messageType=order".to_owned());
-        Message { body, properties: Properties { content_type, ..Properties::default() }, ..Message::default() }
+        Message { body, properties: Properties { content_type, ..Properties::default() }.into(), ..Message::default() }
     };
     let mut messages = Vec::new();
     for (n, (avro, protobuf)) in avro.iter().zip(&protobuf).enumerate() {

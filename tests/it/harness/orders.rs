@@ -10,7 +10,7 @@ use parqueduct::value::Pointer;
 /// Good orders as messages that survive the broker, on a queue that does.
 pub fn messages(numbers: std::ops::Range<usize>) -> Vec<Message> {
     let properties = Properties { delivery_mode: Some(2), ..Properties::default() };
-    numbers.map(|n| Message { body: good(n), properties: properties.clone(), ..Message::default() }).collect()
+    numbers.map(|n| Message { body: good(n), properties: properties.clone().into(), ..Message::default() }).collect()
 }
 
 /// A good order; its time is within the hour of `n` seconds after the start of 2024.

@@ -282,7 +282,7 @@ fn what_another_consumer_gave_up_on_is_recovered_in_the_pipeline_it_was_for() {
     setting.declares_nothing();
     let message = |n: usize| {
         let properties = Properties { app_id: Some(format!("shop-{}", n % 2)), ..Properties::default() };
-        Message { body: orders::good(n), properties, ..Message::default() }
+        Message { body: orders::good(n), properties: properties.into(), ..Message::default() }
     };
     now(rabbit.publish(&setting.queue, &(0..20).map(message).collect::<Vec<_>>()));
     for _ in 0..20 {

@@ -19,7 +19,7 @@ fn replayed(letter: &str, n: i64, body: &[u8]) -> Message {
         ("x-dlq-id".to_owned(), HeaderValue::Text(letter.as_bytes().to_vec())),
     ];
     let properties = Properties { headers: Some(headers), ..Properties::default() };
-    Message { body: body.to_vec(), properties, ..Message::default() }
+    Message { body: body.to_vec(), properties: properties.into(), ..Message::default() }
 }
 
 #[test]

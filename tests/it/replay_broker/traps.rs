@@ -56,7 +56,7 @@ async fn what_the_broker_would_close_the_channel_for_is_left_out() {
                 user_id: None,
                 reply_to: None,
                 expiration: None,
-                ..sent.properties.clone()
+                ..sent.properties.clone().into_inner()
             };
             assert_eq!(came.properties, expected);
             assert_eq!(own_headers(came), [], "CC is left out");
@@ -106,13 +106,16 @@ async fn a_message_arrives_as_it_came_with_all_types_of_headers() {
             cluster_id: Some("cluster".into()),
             ..Properties::default()
         };
-        let sent = Message { properties, body: vec![0, 159, 146, 150], ..message("types") };
+        let sent = Message { properties: properties.into(), body: vec![0, 159, 146, 150], ..message("types") };
         let job = Job::new(node.config(), to_queue(&queue));
         assert_eq!(job.send(&[letter(&queue, sent.clone())]).await, confirmed(1));
         let came = take(&node, &queue, 1).await.remove(0);
         assert_eq!(own_headers(&came), headers);
         assert_eq!(came.body, sent.body);
-        assert_eq!(Properties { headers: None, ..came.properties }, Properties { headers: None, ..sent.properties });
+        assert_eq!(
+            Properties { headers: None, ..came.properties.into_inner() },
+            Properties { headers: None, ..sent.properties.into_inner() }
+        );
     })
     .await;
 }
